@@ -1,0 +1,1 @@
+//! Traces judged by the model, models driven into the broker, clusters checked from outside.

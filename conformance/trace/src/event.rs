@@ -1,0 +1,431 @@
+//! The vocabulary: one event is one atomic action of the `replication` model, observed where it happens.
+//!
+//! A field is there only if the oracle constrains it. Offsets count records from 0; an "end" is the offset after the
+//! last record. `metadata_offset` is an offset of the metadata log: that of the last record of the batch in question.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{NodeId, TopicPartition};
+
+/// An outcome under its Kafka name (`org.apache.kafka.common.protocol.Errors`).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+#[allow(missing_docs, reason = "Kafka's own names")]
+pub enum ErrorCode {
+    None,
+    FencedLeaderEpoch,
+    UnknownLeaderEpoch,
+    NotLeaderOrFollower,
+    OffsetOutOfRange,
+    NotEnoughReplicas,
+    NotEnoughReplicasAfterAppend,
+    RequestTimedOut,
+    NotController,
+    StaleBrokerEpoch,
+    InvalidRequest,
+    InvalidUpdateVersion,
+    IneligibleReplica,
+    UnknownTopicOrPartition,
+}
+
+impl ErrorCode {
+    /// Kafka's number for this outcome.
+    pub fn code(self) -> i16 {
+        match self {
+            ErrorCode::None => 0,
+            ErrorCode::OffsetOutOfRange => 1,
+            ErrorCode::UnknownTopicOrPartition => 3,
+            ErrorCode::NotLeaderOrFollower => 6,
+            ErrorCode::RequestTimedOut => 7,
+            ErrorCode::NotEnoughReplicas => 19,
+            ErrorCode::NotEnoughReplicasAfterAppend => 20,
+            ErrorCode::NotController => 41,
+            ErrorCode::InvalidRequest => 42,
+            ErrorCode::FencedLeaderEpoch => 74,
+            ErrorCode::UnknownLeaderEpoch => 75,
+            ErrorCode::StaleBrokerEpoch => 77,
+            ErrorCode::InvalidUpdateVersion => 95,
+            ErrorCode::IneligibleReplica => 107,
+        }
+    }
+}
+
+/// Where a leader epoch begins in a log: an entry of Kafka's leader-epoch-checkpoint.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+pub struct EpochStart {
+    /// The leader epoch.
+    pub epoch: i32,
+    /// The offset at which it begins. Epochs that wrote nothing have an entry too (KAFKA-7415).
+    pub start: i64,
+}
+
+/// What the controller's metadata log says of a partition.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub struct PartitionState {
+    /// The leader, or null when the partition is offline (-1 in Kafka).
+    pub leader: Option<NodeId>,
+    /// Grows whenever a record sets a leader, none included.
+    pub leader_epoch: i32,
+    /// The in-sync replicas, ascending.
+    pub isr: Vec<NodeId>,
+    /// Grows by one with each change of the partition.
+    pub partition_epoch: i32,
+}
+
+/// A partition as a controller's step leaves it.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub struct Change {
+    /// Which partition.
+    pub tp: TopicPartition,
+    /// Its state from this step on.
+    #[serde(flatten)]
+    pub state: PartitionState,
+}
+
+/// A member of a proposed ISR with the broker epoch under which the leader knows it (KIP-903).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+pub struct IsrMember {
+    /// The replica.
+    pub broker: NodeId,
+    /// Its broker epoch, from its last fetch or, for the leader, its own.
+    pub broker_epoch: i64,
+}
+
+/// A log as recovery found it.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub struct RecoveredLog {
+    /// Which partition.
+    pub tp: TopicPartition,
+    /// The log end offset.
+    pub log_end: i64,
+    /// The high watermark: the checkpoint, at most `log_end`.
+    pub high_watermark: i64,
+    /// The epoch cache, ascending.
+    pub epochs: Vec<EpochStart>,
+}
+
+/// What a leader makes of a follower's fetch.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FetchAnswer {
+    /// Valid: the leader now knows that the follower's log ends at the fetch offset.
+    Ok,
+    /// The logs diverge: `epoch` is the largest epoch of the leader's log that is at most the follower's last one, `end` is where it ends.
+    Diverging {
+        /// The leader's epoch.
+        epoch: i32,
+        /// Its end offset.
+        end: i64,
+    },
+    /// Refused.
+    Error(ErrorCode),
+}
+
+/// What a follower does with a response.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FetchEffect {
+    /// Records, none included, were appended.
+    Appended,
+    /// The log was cut where it diverged.
+    Truncated,
+    /// An error, or a response to a request that is no longer the current one: dropped.
+    Ignored,
+}
+
+/// One atomic step of the protocol. The tag on the wire is the variant's name in kebab case.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+#[serde(tag = "e", rename_all = "kebab-case")]
+pub enum Event {
+    /// A node starts: whatever it held in memory is gone, and this is what it recovered. A crash shows as the next start.
+    Start {
+        /// The partitions found on disk. Empty for a controller.
+        logs: Vec<RecoveredLog>,
+    },
+    /// A clean stop: the last line of a process.
+    End {
+        /// How many events this process wrote before this one.
+        events: u64,
+    },
+
+    /// The controller creates a partition. Every replica that is unfenced is in its ISR.
+    Create {
+        /// Which partition.
+        tp: TopicPartition,
+        /// The topic's name, for the reader.
+        topic: String,
+        /// The assignment.
+        replicas: Vec<NodeId>,
+        /// min.insync.replicas.
+        min_isr: i32,
+        /// unclean.leader.election.enable.
+        unclean: bool,
+        /// Where in the metadata log.
+        metadata_offset: i64,
+        /// The partition's first state.
+        #[serde(flatten)]
+        state: PartitionState,
+    },
+    /// The controller registers a new incarnation of a broker, fenced, and takes it out of every ISR of more than one member.
+    Register {
+        /// The broker.
+        broker: NodeId,
+        /// Its broker epoch from now on: the offset of its registration record.
+        broker_epoch: i64,
+        /// The last record of this step.
+        metadata_offset: i64,
+        /// The partitions that changed.
+        changes: Vec<Change>,
+    },
+    /// The controller fences a broker whose session ended, and takes it out of ISRs and leadership.
+    Fence {
+        /// The broker.
+        broker: NodeId,
+        /// The last record of this step.
+        metadata_offset: i64,
+        /// The partitions that changed.
+        changes: Vec<Change>,
+    },
+    /// The controller unfences a broker that has caught up with its own registration.
+    Unfence {
+        /// The broker.
+        broker: NodeId,
+        /// The last record of this step.
+        metadata_offset: i64,
+        /// The partitions that changed: those that had no leader and now have this broker.
+        changes: Vec<Change>,
+    },
+    /// The controller moves the leadership of a partition, on request.
+    Elect {
+        /// The last record of this step.
+        metadata_offset: i64,
+        /// The partition, with its new leader.
+        change: Change,
+    },
+    /// The controller decides an AlterPartition request of a leader.
+    AlterPartition {
+        /// Which partition.
+        tp: TopicPartition,
+        /// The sender.
+        broker: NodeId,
+        /// Its broker epoch, in the request.
+        broker_epoch: i64,
+        /// The leader epoch in the request.
+        leader_epoch: i32,
+        /// The partition epoch in the request.
+        partition_epoch: i32,
+        /// The ISR in the request, ascending.
+        isr: Vec<IsrMember>,
+        /// NONE, or why not.
+        error: ErrorCode,
+        /// Where in the metadata log, if accepted.
+        metadata_offset: Option<i64>,
+    },
+
+    /// A replica takes over the metadata log up to an offset, in one step, as Kafka merges a batch of records into one delta.
+    Apply {
+        /// Which partition.
+        tp: TopicPartition,
+        /// Up to here, inclusive.
+        metadata_offset: i64,
+        /// What it learned. A replica never goes back in partition epoch.
+        #[serde(flatten)]
+        state: PartitionState,
+        /// Its log end offset: for a new leader, where its epoch starts.
+        log_end: i64,
+        /// Its high watermark.
+        high_watermark: i64,
+    },
+    /// A leader appends records of a producer.
+    Produce {
+        /// Which partition.
+        tp: TopicPartition,
+        /// The leader's epoch.
+        leader_epoch: i32,
+        /// The offset of the first record.
+        base_offset: i64,
+        /// The log end offset after it.
+        log_end: i64,
+        /// 0, 1 or -1 (all). With -1 an `Ack` of this `log_end` is due.
+        acks: i16,
+    },
+    /// A leader refuses acks=all, having fewer in-sync replicas than min.insync.replicas.
+    Reject {
+        /// Which partition.
+        tp: TopicPartition,
+        /// The ISR's size, below the minimum.
+        isr_size: i32,
+    },
+    /// A leader has the batch of an idempotent producer already: with acks=all an `Ack` of this `end` is due once more.
+    Duplicate {
+        /// Which partition.
+        tp: TopicPartition,
+        /// The end of the batch in the log.
+        end: i64,
+    },
+    /// A leader answers a produce that waited for acks=all.
+    Ack {
+        /// Which partition.
+        tp: TopicPartition,
+        /// The end of the batch that waited.
+        end: i64,
+        /// NONE, NOT_ENOUGH_REPLICAS_AFTER_APPEND or REQUEST_TIMED_OUT.
+        error: ErrorCode,
+    },
+    /// A leader raises its high watermark.
+    HighWatermark {
+        /// Which partition.
+        tp: TopicPartition,
+        /// The new one.
+        high_watermark: i64,
+    },
+    /// A leader answers a consumer's fetch with records.
+    Read {
+        /// Which partition.
+        tp: TopicPartition,
+        /// The end of the records sent: at most the high watermark.
+        end: i64,
+        /// The leader's high watermark.
+        high_watermark: i64,
+    },
+
+    /// A follower sends a fetch. An earlier one to the same leader that was not answered is lost.
+    Fetch {
+        /// Which partition.
+        tp: TopicPartition,
+        /// To whom.
+        leader: NodeId,
+        /// The follower's leader epoch.
+        leader_epoch: i32,
+        /// Its log end offset.
+        fetch_offset: i64,
+        /// The latest epoch in its epoch cache, -1 if empty.
+        last_fetched_epoch: i32,
+        /// Its broker epoch.
+        broker_epoch: i64,
+    },
+    /// A leader takes a fetch in, as it was sent.
+    Receive {
+        /// Which partition.
+        tp: TopicPartition,
+        /// From whom.
+        follower: NodeId,
+        /// As sent.
+        leader_epoch: i32,
+        /// As sent.
+        fetch_offset: i64,
+        /// As sent.
+        last_fetched_epoch: i32,
+        /// As sent.
+        broker_epoch: i64,
+        /// Anything but `Ok` is the response, sent at once.
+        answer: FetchAnswer,
+    },
+    /// A leader answers a valid fetch, at once or after it waited: its leadership is checked once more, its log is read now.
+    Respond {
+        /// Which partition.
+        tp: TopicPartition,
+        /// To whom.
+        follower: NodeId,
+        /// The offset that was asked for.
+        fetch_offset: i64,
+        /// The end of the records sent: the fetch offset if there are none.
+        end: i64,
+        /// The leader's high watermark, -1 with an error.
+        high_watermark: i64,
+        /// NONE, or NOT_LEADER_OR_FOLLOWER or FENCED_LEADER_EPOCH if the leadership of the request is over.
+        error: ErrorCode,
+    },
+    /// A follower takes a response in.
+    Fetched {
+        /// Which partition.
+        tp: TopicPartition,
+        /// From whom.
+        leader: NodeId,
+        /// What it did.
+        effect: FetchEffect,
+        /// Its log end offset after it.
+        log_end: i64,
+        /// Its high watermark after it.
+        high_watermark: i64,
+    },
+
+    /// A leader wants another ISR and asks the controller. Until it learns the outcome it counts both.
+    ProposeIsr {
+        /// Which partition.
+        tp: TopicPartition,
+        /// The leader's epoch.
+        leader_epoch: i32,
+        /// The partition epoch that it changes.
+        partition_epoch: i32,
+        /// The ISR that it wants, ascending.
+        isr: Vec<IsrMember>,
+    },
+    /// A leader learns the outcome of its AlterPartition request.
+    LearnIsr {
+        /// Which partition.
+        tp: TopicPartition,
+        /// The outcome.
+        error: ErrorCode,
+        /// Its committed ISR after it, ascending.
+        isr: Vec<NodeId>,
+        /// Its partition epoch after it.
+        partition_epoch: i32,
+    },
+}
+
+impl Event {
+    /// The name on the wire: `high-watermark`, `propose-isr`, …
+    pub fn name(&self) -> &'static str {
+        match self {
+            Event::Start { .. } => "start",
+            Event::End { .. } => "end",
+            Event::Create { .. } => "create",
+            Event::Register { .. } => "register",
+            Event::Fence { .. } => "fence",
+            Event::Unfence { .. } => "unfence",
+            Event::Elect { .. } => "elect",
+            Event::AlterPartition { .. } => "alter-partition",
+            Event::Apply { .. } => "apply",
+            Event::Produce { .. } => "produce",
+            Event::Reject { .. } => "reject",
+            Event::Duplicate { .. } => "duplicate",
+            Event::Ack { .. } => "ack",
+            Event::HighWatermark { .. } => "high-watermark",
+            Event::Read { .. } => "read",
+            Event::Fetch { .. } => "fetch",
+            Event::Receive { .. } => "receive",
+            Event::Respond { .. } => "respond",
+            Event::Fetched { .. } => "fetched",
+            Event::ProposeIsr { .. } => "propose-isr",
+            Event::LearnIsr { .. } => "learn-isr",
+        }
+    }
+
+    /// The partition that the event is about; none if it is about a node and told to all partitions.
+    pub fn partition(&self) -> Option<TopicPartition> {
+        match self {
+            Event::Start { .. }
+            | Event::End { .. }
+            | Event::Register { .. }
+            | Event::Fence { .. }
+            | Event::Unfence { .. } => None,
+            Event::Elect { change, .. } => Some(change.tp),
+            Event::Create { tp, .. }
+            | Event::AlterPartition { tp, .. }
+            | Event::Apply { tp, .. }
+            | Event::Produce { tp, .. }
+            | Event::Reject { tp, .. }
+            | Event::Duplicate { tp, .. }
+            | Event::Ack { tp, .. }
+            | Event::HighWatermark { tp, .. }
+            | Event::Read { tp, .. }
+            | Event::Fetch { tp, .. }
+            | Event::Receive { tp, .. }
+            | Event::Respond { tp, .. }
+            | Event::Fetched { tp, .. }
+            | Event::ProposeIsr { tp, .. }
+            | Event::LearnIsr { tp, .. } => Some(*tp),
+        }
+    }
+}

@@ -1,0 +1,217 @@
+//! The registries: every rule and every invariant has one permanent id, here and nowhere else.
+//!
+//! A **rule** is a guard of the protocol: switched off, it is a mutant. An **invariant** is what the rules are for. The
+//! prose that explains each is in `specs/`, under the same id.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+
+/// Who notices when a rule is broken.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Judge {
+    /// The model has the rule, and a mutant without it breaks an invariant.
+    Model,
+    /// Tests of the broker: the model does not have what the rule is about.
+    Test,
+}
+
+/// How an invariant is judged over all reachable states.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kind {
+    /// True in every state, in the configurations that its spec names.
+    Always,
+    /// Reached in some state: a witness that something can happen.
+    Sometimes,
+}
+
+macro_rules! registry {
+    ($(#[$meta:meta])* $name:ident, $what:literal { $($(#[doc = $doc:literal])* $variant:ident = $id:literal, $extra:expr, $source:literal;)* } $extra_fn:ident: $extra_ty:ty) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+        pub enum $name { $($(#[doc = $doc])* $variant,)* }
+
+        impl $name {
+            /// All of them, in the order of the registry.
+            pub const ALL: &[$name] = &[$($name::$variant,)*];
+
+            /// The permanent id.
+            pub fn id(self) -> &'static str {
+                match self { $($name::$variant => $id,)* }
+            }
+
+            /// What it says, in one sentence.
+            pub fn statement(self) -> &'static str {
+                match self { $($name::$variant => concat!($($doc,)*).trim_ascii(),)* }
+            }
+
+            /// Where it comes from: a KIP, a JIRA or a file of Kafka.
+            pub fn source(self) -> &'static str {
+                match self { $($name::$variant => $source,)* }
+            }
+
+            #[allow(missing_docs, reason = "named by its type")]
+            pub fn $extra_fn(self) -> $extra_ty {
+                match self { $($name::$variant => $extra,)* }
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(self.id())
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = String;
+
+            fn from_str(s: &str) -> Result<Self, String> {
+                Self::ALL.iter().copied().find(|r| r.id() == s).ok_or_else(|| {
+                    let all: Vec<_> = Self::ALL.iter().map(|r| r.id()).collect();
+                    format!("no {} '{s}'; there are {}", $what, all.join(", "))
+                })
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+                s.serialize_str(self.id())
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+                String::deserialize(d)?.parse().map_err(D::Error::custom)
+            }
+        }
+    };
+}
+
+registry! {
+    /// A guard of the protocol. Switched off, it is a mutant.
+    Rule, "rule" {
+        /// A leader refuses a fetch whose leader epoch is not its own.
+        FetchLeaderEpoch = "fetch.leader-epoch", Judge::Model, "KIP-320, Partition.scala";
+        /// A leader refuses a fetch of an earlier incarnation of a broker.
+        FetchBrokerEpoch = "fetch.broker-epoch", Judge::Model, "KIP-903, KAFKA-15221";
+        /// A leader answers a follower whose last epoch ends elsewhere in its own log with the point of divergence, and the follower truncates by epoch, never by high watermark.
+        TruncateByEpoch = "truncate.by-epoch", Judge::Model, "KIP-101, KAFKA-1211";
+        /// The point of divergence is an epoch and its end, and the follower looks that epoch up in its own log before it truncates.
+        TruncateCommonEpoch = "truncate.common-epoch", Judge::Model, "KIP-279, KAFKA-6361";
+        /// A fetch that diverges does not move the leader's idea of where the follower's log ends.
+        FetchDivergingNoUpdate = "fetch.diverging-no-update", Judge::Model, "KAFKA-13141";
+        /// A follower drops a response to a request of another leader epoch.
+        FetchResponseEpoch = "fetch.response-epoch", Judge::Model, "KAFKA-18991, KIP-320";
+        /// A follower drops a response to a request for another offset than its log end.
+        FetchResponseOffset = "fetch.response-offset", Judge::Model, "KAFKA-18991";
+        /// A new leader epoch forgets where the followers' logs ended in the one before, even if the leader stays.
+        LeaderForgetsFollowers = "leader.forgets-followers", Judge::Model, "KIP-320, Partition.makeLeader";
+        /// The high watermark is at most the log end of every replica that counts.
+        HighWatermarkReplicated = "high-watermark.replicated", Judge::Model, "Partition.maybeIncrementLeaderHW";
+        /// Until the outcome of a proposed ISR is known, the replicas of both the old and the new ISR count.
+        HighWatermarkMaximalIsr = "high-watermark.maximal-isr", Judge::Model, "KIP-497";
+        /// The high watermark stands still while the committed ISR is smaller than min.insync.replicas.
+        HighWatermarkMinIsr = "high-watermark.min-isr", Judge::Model, "KIP-966, KAFKA-15583";
+        /// A follower may join the ISR only if its log reaches the leader's high watermark.
+        IsrExpandHighWatermark = "isr.expand-high-watermark", Judge::Model, "Partition.isFollowerInSync";
+        /// A follower may join the ISR only if its log reaches the start of the leader's epoch.
+        IsrExpandEpochStart = "isr.expand-epoch-start", Judge::Model, "KAFKA-7128";
+        /// A leader proposes no fenced broker for the ISR.
+        IsrExpandUnfenced = "isr.expand-unfenced", Judge::Model, "KIP-841, KAFKA-13916";
+        /// A leader proposes a follower for the ISR only if its last fetch came from the incarnation that is registered.
+        IsrExpandBrokerEpoch = "isr.expand-broker-epoch", Judge::Model, "KIP-903";
+        /// The controller refuses an AlterPartition that starts from another partition epoch than the current one.
+        AlterPartitionEpoch = "alter-partition.partition-epoch", Judge::Model, "KIP-497";
+        /// The controller refuses an AlterPartition of another leader epoch than the current one.
+        AlterPartitionLeaderEpoch = "alter-partition.leader-epoch", Judge::Model, "KIP-497";
+        /// The controller refuses an ISR with a member of an earlier incarnation.
+        AlterPartitionBrokerEpoch = "alter-partition.broker-epoch", Judge::Model, "KIP-903";
+        /// The controller refuses an ISR with a fenced member.
+        AlterPartitionUnfenced = "alter-partition.unfenced", Judge::Model, "KIP-841";
+        /// Without unclean.leader.election.enable only a member of the ISR becomes leader.
+        ElectionInSync = "election.in-sync", Judge::Model, "PartitionChangeBuilder.java";
+        /// Every election starts a new leader epoch.
+        ElectionNewEpoch = "election.new-epoch", Judge::Model, "PartitionRegistration.java";
+        /// A broker that registers anew leaves every ISR of which it is not the last member.
+        RegistrationLeavesIsr = "registration.leaves-isr", Judge::Model, "KIP-903, KIP-966";
+        /// A broker that is fenced leaves every ISR of which it is not the last member, and leads nothing.
+        FencingLeavesIsr = "fencing.leaves-isr", Judge::Model, "KIP-841";
+        /// A restarted broker takes on no role from metadata older than its own registration.
+        RegistrationCatchUp = "registration.catch-up", Judge::Model, "KIP-631, BrokerLifecycleManager";
+        /// A produce with acks=all is answered when the high watermark has passed it.
+        AckHighWatermark = "acks.all-high-watermark", Judge::Model, "Partition.checkEnoughReplicasReachOffset";
+        /// A produce with acks=all is refused while the ISR is smaller than min.insync.replicas.
+        AckMinIsr = "acks.min-isr", Judge::Model, "Partition.appendRecordsToLeader";
+        /// Only the leader of a partition takes records.
+        ProduceLeader = "produce.leader", Judge::Model, "Partition.appendRecordsToLeader";
+        /// A consumer sees nothing above the high watermark.
+        ReadHighWatermark = "read.high-watermark", Judge::Model, "KIP-392, Partition.fetchRecords";
+        /// A batch that is among the last five of its producer is not appended again.
+        IdempotenceWindow = "idempotence.window", Judge::Test, "KIP-98, ProducerStateEntry.java";
+        /// A batch is appended only if its sequence follows the last one of its producer.
+        IdempotenceSequence = "idempotence.sequence", Judge::Test, "KIP-98, ProducerAppendInfo.java";
+    }
+    judge: Judge
+}
+
+registry! {
+    /// What the rules are for.
+    Invariant, "invariant" {
+        /// Two logs that have a record of the same epoch at the same offset are equal up to there.
+        LogMatching = "replication.log-matching", Kind::Always, "KIP-101";
+        /// The leader of the latest leader epoch has every record that a consumer read or that acks=all acknowledged.
+        LeaderCompleteness = "replication.leader-completeness", Kind::Always, "KIP-966, Vanlightly/kafka-tlaplus";
+        /// Every member of the controller's ISR has every record that a consumer read or that acks=all acknowledged.
+        StrongIsr = "replication.strong-isr", Kind::Always, "hachikuji/kafka-specification StrongIsr";
+        /// Every member of the ISR that a leader of the latest epoch counts on has the records below that leader's high watermark.
+        WeakIsr = "replication.weak-isr", Kind::Always, "hachikuji/kafka-specification WeakIsr";
+        /// What a leader shows below its high watermark never differs from what a consumer has read there.
+        ConsistentRead = "replication.consistent-read", Kind::Always, "KIP-101, KIP-320";
+        /// The ISR that a leader of the latest epoch counts on includes the controller's.
+        QuorumSuperset = "replication.quorum-superset", Kind::Always, "KIP-497, Vanlightly/kafka-tlaplus";
+        /// The high watermark is at most the log end offset.
+        HighWatermarkInLog = "replication.high-watermark-in-log", Kind::Always, "UnifiedLog.scala";
+        /// The leader is in the ISR.
+        LeaderInIsr = "replication.leader-in-isr", Kind::Always, "PartitionRegistration.java";
+        /// No two brokers lead in the same leader epoch.
+        OneLeaderPerEpoch = "replication.one-leader-per-epoch", Kind::Always, "KIP-101";
+        /// A fenced broker leads nothing and is in no ISR of more than one member.
+        NoFencedInIsr = "replication.no-fenced-in-isr", Kind::Always, "KIP-841";
+        /// A record that acks=all acknowledged is in the log of every leader of a later epoch.
+        AckedAllIsDurable = "acks.all-is-durable", Kind::Always, "KIP-966, ProducerConfig acks";
+        /// With acks=all nothing is acknowledged that fewer than min.insync.replicas logs have.
+        AckedAllIsReplicated = "acks.all-is-replicated", Kind::Always, "TopicConfig min.insync.replicas";
+        /// A record that acks=1 acknowledged is lost with its leader.
+        AckedOneIsLost = "acks.one-is-lost", Kind::Sometimes, "ProducerConfig acks";
+        /// A record that acks=all acknowledged is lost because the last replica standing loses its unflushed suffix.
+        LastReplicaStanding = "acks.last-replica-standing", Kind::Sometimes, "KIP-966";
+        /// A record that acks=all acknowledged is lost in an unclean election.
+        UncleanLoses = "election.unclean-loses", Kind::Sometimes, "KIP-106, unclean.leader.election.enable";
+        /// A record that acks=all sent is acknowledged.
+        AckedAllHappens = "acks.all-happens", Kind::Sometimes, "ProducerConfig acks";
+        /// A follower truncates records that its new leader does not have.
+        TruncationHappens = "replication.truncation-happens", Kind::Sometimes, "KIP-101";
+    }
+    kind: Kind
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_unique_and_parse() {
+        let mut seen = std::collections::BTreeSet::new();
+        for rule in Rule::ALL {
+            assert!(seen.insert(rule.id()), "{rule} twice");
+            assert_eq!(rule.id().parse(), Ok(*rule));
+            assert!(rule.statement().ends_with('.'), "{rule}");
+        }
+        for invariant in Invariant::ALL {
+            assert!(seen.insert(invariant.id()), "{invariant} twice");
+            assert_eq!(invariant.id().parse(), Ok(*invariant));
+        }
+        assert!("fetch.nonsense".parse::<Rule>().is_err());
+    }
+}

@@ -1,0 +1,1 @@
+//! The broker's protocol state machines: pure, no IO.

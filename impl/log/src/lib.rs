@@ -1,0 +1,1 @@
+//! A partition's log: segments, epoch cache, producer state, recovery.

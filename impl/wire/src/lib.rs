@@ -1,0 +1,1 @@
+//! Kafka's wire protocol: frames, versions, message bodies and record batches.

@@ -1,0 +1,1 @@
+//! Kafka's protocols as Stateright models, and the engine that explores them exhaustively.
