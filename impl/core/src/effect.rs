@@ -1,0 +1,82 @@
+//! What a step wants done.
+
+use bellwether_trace::{Event, IsrMember, NodeId, TopicPartition};
+use bellwether_wire::ResponseError;
+
+/// Milliseconds of a monotonic clock that the shell reads.
+pub type Millis = u64;
+
+/// The shell's name for something that waits for an answer.
+pub type Token = u64;
+
+/// One thing to do. The shell carries a step's effects out in order; if an [`Effect::Append`] or [`Effect::Truncate`] fails, the
+/// later effects of the step are dropped and the partition goes offline.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Effect {
+    /// Append batch `index` of the input that this step was given, stamped with this base offset and leader epoch.
+    Append {
+        /// Its place among the batches of the input.
+        index: usize,
+        /// The offset of its first record.
+        base_offset: i64,
+        /// The leader epoch to stamp.
+        leader_epoch: i32,
+    },
+    /// Cut the log here.
+    Truncate {
+        /// The new log end offset.
+        to: i64,
+    },
+    /// The epoch cache changed: write the leader-epoch-checkpoint.
+    WriteEpochs,
+    /// The event of the step so far: written before any later effect leaves the node.
+    Trace(Event),
+    /// The log has grown: wake fetches of followers.
+    LogGrew,
+    /// The high watermark has moved: wake fetches of consumers.
+    HighWatermarkMoved,
+    /// A produce that waited is answered: its base offset, or an error.
+    Produced {
+        /// Which.
+        token: Token,
+        /// The outcome.
+        result: Result<i64, ResponseError>,
+    },
+    /// Ask the controller for another ISR.
+    SendAlterPartition {
+        /// Which partition.
+        tp: TopicPartition,
+        /// The leader's epoch.
+        leader_epoch: i32,
+        /// The partition epoch that it changes.
+        partition_epoch: i32,
+        /// The ISR wanted.
+        isr: Vec<IsrMember>,
+    },
+    /// This replica follows somebody else from now on, or nobody: (re)start or stop fetching.
+    Follow {
+        /// The leader, none to stop.
+        leader: Option<NodeId>,
+    },
+}
+
+/// The effects of one step, in order.
+#[derive(Default, Debug)]
+pub struct Effects(pub Vec<Effect>);
+
+impl Effects {
+    /// Adds one.
+    pub fn push(&mut self, effect: Effect) {
+        self.0.push(effect);
+    }
+
+    /// Adds a trace event.
+    pub fn trace(&mut self, event: Event) {
+        self.0.push(Effect::Trace(event));
+    }
+
+    /// Takes them all.
+    pub fn drain(&mut self) -> std::vec::Drain<'_, Effect> {
+        self.0.drain(..)
+    }
+}
