@@ -1,1 +1,3 @@
 //! Traces judged by the model, models driven into the broker, clusters checked from outside.
+
+pub mod reader;
