@@ -1,2 +1,157 @@
-//! The project's own commands: `cargo xtask ci` and `cargo xtask fix`.
-fn main() {}
+//! The project's own commands: `cargo xtask ci` (checks everything, changes nothing) and `cargo xtask fix`.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+use std::time::{Duration, Instant};
+
+const USAGE: &str = "\
+cargo xtask ci [STEP…]   check everything, or only these steps; changes no file of the source tree
+cargo xtask fix          format, and apply what clippy suggests
+
+Steps of ci: fmt, clippy, doc, test, core, check, verify";
+
+/// One step of the gate: its name, and the command line that it runs.
+struct Step {
+    name: &'static str,
+    command: String,
+    env: Option<(&'static str, &'static str)>,
+}
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let outcome = match args.as_slice() {
+        ["ci", wanted @ ..] => ci(wanted),
+        ["fix"] => fix(),
+        _ => Err(format!("usage:\n{USAGE}")),
+    };
+    match outcome {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(1),
+        Err(why) => {
+            eprintln!("{why}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// The workspace: the folder above this package.
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().map(Path::to_path_buf).unwrap_or_default()
+}
+
+fn steps(readme: &str) -> Result<Vec<Step>, String> {
+    let step = |name, command: &str| Step { name, command: command.to_string(), env: None };
+    Ok(vec![
+        step("fmt", "cargo fmt --all --check"),
+        step("clippy", "cargo clippy --workspace --all-targets --features mutants -- -D warnings"),
+        Step {
+            env: Some(("RUSTDOCFLAGS", "-D warnings")),
+            ..step("doc", "cargo doc --workspace --no-deps --features mutants")
+        },
+        step("test", &command_of(readme, "cargo test")?),
+        // What holds only in the published build: without the feature `mutants` no rule can be switched off.
+        step("core", "cargo test --package bellwether-core"),
+        step("check", "cargo run --release -- check --scope quick"),
+        step("verify", &command_of(readme, "cargo run --release -- verify")?),
+    ])
+}
+
+/// The README's command that begins like this, word for word: what is documented is what is run.
+fn command_of(readme: &str, begin: &str) -> Result<String, String> {
+    let mut found = Vec::new();
+    let mut in_shell = false;
+    for line in readme.lines() {
+        match line {
+            "```sh" => in_shell = true,
+            "```" => in_shell = false,
+            _ if in_shell && line.starts_with(begin) => found.push(line),
+            _ => {}
+        }
+    }
+    match found.as_slice() {
+        [one] => Ok(one.to_string()),
+        _ => Err(format!("README.md has {} commands '{begin}…' in its sh blocks, expected one", found.len())),
+    }
+}
+
+fn ci(wanted: &[&str]) -> Result<bool, String> {
+    let readme = std::fs::read_to_string(root().join("README.md")).map_err(|e| format!("README.md: {e}"))?;
+    let steps = steps(&readme)?;
+    if let Some(unknown) = wanted.iter().find(|w| !steps.iter().any(|s| s.name == **w)) {
+        return Err(format!("no step '{unknown}'\n{USAGE}"));
+    }
+    let before = tree_state();
+    if let Err(why) = &before {
+        println!("not checked that the steps leave the source tree alone: {why}");
+    }
+    let mut results: Vec<(&str, bool, Duration)> = Vec::new();
+    for step in steps.iter().filter(|s| wanted.is_empty() || wanted.contains(&s.name)) {
+        println!("\n── {}: {}", step.name, step.command);
+        let start = Instant::now();
+        let ok = run(&step.command, step.env)?;
+        results.push((step.name, ok, start.elapsed()));
+    }
+    let clean = before.is_err() || tree_state() == before;
+
+    println!("\n── summary");
+    for (name, ok, time) in &results {
+        println!("{:<8} {:<6} {:>7.1} s", name, if *ok { "ok" } else { "FAILED" }, time.as_secs_f64());
+    }
+    let total: Duration = results.iter().map(|r| r.2).sum();
+    println!("{:<8} {:<6} {:>7.1} s", "total", "", total.as_secs_f64());
+    if !clean {
+        println!("FAILED: a step changed the source tree (see git status)");
+    }
+    Ok(clean && results.iter().all(|r| r.1))
+}
+
+fn fix() -> Result<bool, String> {
+    let clippy = "cargo clippy --workspace --all-targets --features mutants --fix --allow-dirty --allow-staged";
+    // Clippy's changes are formatted too; all three run even if one fails.
+    let outcomes = ["cargo fmt --all", clippy, "cargo fmt --all"].map(|command| run(command, None));
+    outcomes.into_iter().try_fold(true, |all, ok| Ok(all & ok?))
+}
+
+/// What git says of the source tree, contents of changed files included. Ignored files, such as `target/`, do not count.
+fn tree_state() -> Result<Vec<u8>, String> {
+    let mut state = Vec::new();
+    for args in [&["status", "--porcelain"][..], &["diff", "HEAD"]] {
+        let git = Command::new("git").args(args).current_dir(root()).output().map_err(|e| format!("git: {e}"))?;
+        if !git.status.success() {
+            return Err(format!("git {}: {}", args.join(" "), String::from_utf8_lossy(&git.stderr).trim()));
+        }
+        state.extend(git.stdout);
+    }
+    Ok(state)
+}
+
+/// Runs a command line in the workspace. Our commands have no quotes and no expansions, so spaces separate the words.
+fn run(command: &str, env: Option<(&str, &str)>) -> Result<bool, String> {
+    let mut words = command.split_whitespace();
+    let program = words.next().ok_or("an empty command")?;
+    let status = Command::new(program).args(words).envs(env).current_dir(root()).status();
+    status.map(|s| s.success()).map_err(|e| format!("{command}: {e}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_gate_runs_the_commands_of_the_readme() {
+        let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
+        let steps = steps(&readme).unwrap();
+        let command = |name| steps.iter().find(|s| s.name == name).map(|s| s.command.as_str());
+        assert_eq!(command("test"), Some("cargo test --workspace --features mutants"));
+        assert_eq!(command("verify"), Some("cargo run --release -- verify"));
+        assert!(steps.iter().all(|s| USAGE.contains(s.name)));
+    }
+
+    #[test]
+    fn a_command_outside_of_a_shell_block_or_given_twice_is_no_command() {
+        assert!(command_of("cargo test --all\n", "cargo test").is_err());
+        assert!(command_of("```sh\ncargo test a\ncargo test b\n```\n", "cargo test").is_err());
+        assert_eq!(command_of("```sh\ncargo test a\n```\ncargo test b\n", "cargo test").as_deref(), Ok("cargo test a"));
+    }
+}
