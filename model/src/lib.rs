@@ -1,1 +1,3 @@
 //! Kafka's protocols as Stateright models, and the engine that explores them exhaustively.
+
+pub mod replication;

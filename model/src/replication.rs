@@ -1,0 +1,16 @@
+//! One partition and its replication: state, actions, steps, properties.
+
+pub mod action;
+pub mod log;
+pub mod properties;
+pub mod state;
+pub mod step;
+
+pub use action::{Acks, Action, Budget, Config, Refusal, Rules};
+pub use log::{Epoch, EpochRuns, Log, Offset, PackedLog, Record};
+pub use properties::{holds, promised, violations};
+pub use state::{
+    Alter, AlterStatus, Answer, Broker, BrokerId, BrokerSet, Flight, MAX_BROKERS, MetaEntry, Metadata, Phase, Remote,
+    Start, State, Used,
+};
+pub use step::{advance, alter_decision, electable, fetch_verdict, fetched_outcome, high_watermark_limit, step};

@@ -1,0 +1,312 @@
+//! What can happen: one action is one atomic step of the protocol, and one trace event. And which rules hold.
+
+use bellwether_trace::{ErrorCode, Rule};
+
+use super::log::Offset;
+use super::state::{BrokerId, BrokerSet};
+
+/// How many acknowledgements a producer asks for.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Acks {
+    /// acks=0: no answer.
+    None,
+    /// acks=1: the leader's.
+    One,
+    /// acks=all (-1): when the high watermark has passed the batch.
+    All,
+}
+
+impl Acks {
+    /// From the protocol's number.
+    pub fn from_code(code: i16) -> Option<Self> {
+        match code {
+            0 => Some(Acks::None),
+            1 => Some(Acks::One),
+            -1 => Some(Acks::All),
+            _ => None,
+        }
+    }
+}
+
+/// One atomic step. What a step leaves open (which leader, how many records) is a field; all else follows from the state.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Action {
+    /// The controller registers the broker's present incarnation, fenced.
+    Register {
+        /// The broker.
+        broker: BrokerId,
+        /// If the broker led: who does now; none if nobody can.
+        leader: Option<BrokerId>,
+    },
+    /// The controller ends the broker's session.
+    Fence {
+        /// The broker.
+        broker: BrokerId,
+        /// If the broker led: who does now; none if nobody can.
+        leader: Option<BrokerId>,
+    },
+    /// The controller unfences a broker that has caught up.
+    Unfence {
+        /// The broker.
+        broker: BrokerId,
+    },
+    /// The controller moves the leadership.
+    Elect {
+        /// The new leader.
+        leader: BrokerId,
+    },
+    /// The controller decides the broker's AlterPartition request.
+    AlterPartition {
+        /// The sender.
+        broker: BrokerId,
+    },
+    /// The broker stops at once.
+    Crash {
+        /// The broker.
+        broker: BrokerId,
+        /// Where its log will end when it starts again.
+        keep: Offset,
+        /// The high watermark that it will find in its checkpoint.
+        high_watermark: Offset,
+    },
+    /// The broker starts, with what it kept.
+    Restart {
+        /// The broker.
+        broker: BrokerId,
+    },
+    /// The broker takes over the metadata log up to an entry, in one step.
+    Apply {
+        /// The broker.
+        broker: BrokerId,
+        /// The entry's index.
+        index: u32,
+    },
+    /// The leader appends records.
+    Produce {
+        /// The leader.
+        broker: BrokerId,
+        /// What the producer asked for.
+        acks: Acks,
+        /// How many records.
+        count: u32,
+    },
+    /// The leader refuses acks=all for want of in-sync replicas.
+    Reject {
+        /// The leader.
+        broker: BrokerId,
+    },
+    /// The leader has the batch already, and it waits for acks=all once more.
+    Duplicate {
+        /// The leader.
+        broker: BrokerId,
+        /// The end of the batch.
+        end: Offset,
+    },
+    /// The leader answers a produce that waited for acks=all.
+    Ack {
+        /// The leader.
+        broker: BrokerId,
+        /// The end of the batch.
+        end: Offset,
+        /// NONE, NOT_ENOUGH_REPLICAS_AFTER_APPEND or REQUEST_TIMED_OUT.
+        error: ErrorCode,
+    },
+    /// The leader raises its high watermark.
+    HighWatermark {
+        /// The leader.
+        broker: BrokerId,
+        /// The new one.
+        to: Offset,
+    },
+    /// The leader shows a consumer its log.
+    Read {
+        /// The leader.
+        broker: BrokerId,
+        /// Up to here.
+        end: Offset,
+    },
+    /// The follower sends a fetch; an earlier one to the same leader is lost.
+    Fetch {
+        /// The follower.
+        follower: BrokerId,
+        /// Whom it holds for the leader.
+        leader: BrokerId,
+    },
+    /// The leader takes the fetch in.
+    Receive {
+        /// The follower.
+        follower: BrokerId,
+        /// The one that was asked.
+        leader: BrokerId,
+    },
+    /// The leader answers a fetch that it found valid.
+    Respond {
+        /// The follower.
+        follower: BrokerId,
+        /// The one that was asked.
+        leader: BrokerId,
+        /// The end of the records in the response; of no account if the answer is an error.
+        end: Offset,
+    },
+    /// The follower takes the response in.
+    Fetched {
+        /// The follower.
+        follower: BrokerId,
+        /// The one that answered.
+        leader: BrokerId,
+    },
+    /// The leader asks the controller for another ISR.
+    ProposeIsr {
+        /// The leader.
+        broker: BrokerId,
+        /// The ISR that it wants.
+        isr: BrokerSet,
+    },
+    /// The leader learns the outcome.
+    LearnIsr {
+        /// The leader.
+        broker: BrokerId,
+    },
+}
+
+impl Action {
+    /// The names of all actions: those of their trace events, and `crash`, which shows in a trace as the next `start`.
+    pub const NAMES: [&str; 20] = [
+        "register",
+        "fence",
+        "unfence",
+        "elect",
+        "alter-partition",
+        "crash",
+        "restart",
+        "apply",
+        "produce",
+        "reject",
+        "duplicate",
+        "ack",
+        "high-watermark",
+        "read",
+        "fetch",
+        "receive",
+        "respond",
+        "fetched",
+        "propose-isr",
+        "learn-isr",
+    ];
+
+    /// The place of its name in [`Action::NAMES`].
+    pub fn kind(&self) -> usize {
+        match self {
+            Action::Register { .. } => 0,
+            Action::Fence { .. } => 1,
+            Action::Unfence { .. } => 2,
+            Action::Elect { .. } => 3,
+            Action::AlterPartition { .. } => 4,
+            Action::Crash { .. } => 5,
+            Action::Restart { .. } => 6,
+            Action::Apply { .. } => 7,
+            Action::Produce { .. } => 8,
+            Action::Reject { .. } => 9,
+            Action::Duplicate { .. } => 10,
+            Action::Ack { .. } => 11,
+            Action::HighWatermark { .. } => 12,
+            Action::Read { .. } => 13,
+            Action::Fetch { .. } => 14,
+            Action::Receive { .. } => 15,
+            Action::Respond { .. } => 16,
+            Action::Fetched { .. } => 17,
+            Action::ProposeIsr { .. } => 18,
+            Action::LearnIsr { .. } => 19,
+        }
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &'static str {
+        Self::NAMES[self.kind()]
+    }
+}
+
+/// The rules that hold: all of them, or all but those that a mutant lacks.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Rules {
+    off: u64,
+}
+
+impl Rules {
+    /// The full protocol.
+    pub const ALL: Rules = Rules { off: 0 };
+
+    /// These rules without one.
+    #[must_use]
+    pub fn without(self, rule: Rule) -> Self {
+        Rules { off: self.off | 1 << rule as u32 }
+    }
+
+    /// Whether a rule is in force.
+    pub fn holds(self, rule: Rule) -> bool {
+        self.off & 1 << rule as u32 == 0
+    }
+}
+
+/// Limits of what may go wrong, and of how much is written. Healing is never limited.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Budget {
+    /// Records.
+    pub records: u32,
+    /// Stops.
+    pub crashes: u32,
+    /// Stops that lose records, among the stops.
+    pub lossy: u32,
+    /// Sessions of living brokers that end.
+    pub fences: u32,
+    /// Members that leaders propose to drop from the ISR.
+    pub shrinks: u32,
+    /// Elections on request.
+    pub elections: u32,
+    /// Retries of producers.
+    pub retries: u32,
+}
+
+impl Budget {
+    /// No limit: for traces.
+    pub const UNLIMITED: Budget = Budget {
+        records: u32::MAX,
+        crashes: u32::MAX,
+        lossy: u32::MAX,
+        fences: u32::MAX,
+        shrinks: u32::MAX,
+        elections: u32::MAX,
+        retries: u32::MAX,
+    };
+}
+
+/// What the step function needs to know besides the state.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Config {
+    /// min.insync.replicas, as configured: capped by the number of replicas where it is used.
+    pub min_isr: u32,
+    /// unclean.leader.election.enable.
+    pub unclean: bool,
+    /// A fetch to another leader replaces the one on its way: for exhaustive search. In a trace each pair has its own.
+    pub one_flight: bool,
+    /// The rules in force.
+    pub rules: Rules,
+    /// The limits.
+    pub budget: Budget,
+}
+
+impl Config {
+    /// The full protocol without limits: what judges a trace.
+    pub fn oracle(min_isr: u32, unclean: bool) -> Self {
+        Config { min_isr, unclean, one_flight: false, rules: Rules::ALL, budget: Budget::UNLIMITED }
+    }
+}
+
+/// Why an action cannot happen in a state.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Refusal {
+    /// The rule that forbids it; none if it makes no sense at all in this state.
+    pub rule: Option<Rule>,
+    /// In words.
+    pub why: &'static str,
+}

@@ -1,0 +1,123 @@
+//! The invariants of the registry as predicates over a state: the checker and the oracle evaluate the same ones.
+
+use bellwether_trace::Invariant;
+
+use super::action::Config;
+use super::log::Log;
+use super::state::{Answer, BrokerId, BrokerSet, Phase, State};
+use super::step::{fetched_outcome, min_isr};
+
+/// The invariants of kind `always` that Kafka promises here and that this state breaks.
+pub fn violations<L: Log>(state: &State<L>, config: &Config) -> Vec<Invariant> {
+    use bellwether_trace::Kind;
+    let broken = |i: &Invariant| i.kind() == Kind::Always && promised(*i, state, config) && !holds(*i, state, config);
+    Invariant::ALL.iter().copied().filter(broken).collect()
+}
+
+/// Whether Kafka promises an `always` invariant after what has happened.
+///
+/// After an unclean election nothing about committed records is promised. After a stop that lost records, what is
+/// promised depends on how many copies there were: see [`copies_left`].
+pub fn promised<L: Log>(invariant: Invariant, state: &State<L>, config: &Config) -> bool {
+    match invariant {
+        Invariant::LeaderCompleteness
+        | Invariant::StrongIsr
+        | Invariant::WeakIsr
+        | Invariant::ConsistentRead
+        | Invariant::AckedAllIsDurable
+        | Invariant::AckedAllIsReplicated => state.used.unclean == 0 && copies_left(state, config),
+        _ => true,
+    }
+}
+
+/// Whether a committed record has a copy left that no stop has lost: fewer lossy stops than min.insync.replicas, and
+/// none of them of a last replica standing.
+pub fn copies_left<L: Log>(state: &State<L>, _config: &Config) -> bool {
+    state.used.lossy == 0
+}
+
+/// Whether an invariant is true in a state; for one of kind `sometimes`, whether this state is a witness.
+pub fn holds<L: Log>(invariant: Invariant, state: &State<L>, config: &Config) -> bool {
+    match invariant {
+        Invariant::LogMatching => log_matching(state),
+        Invariant::LeaderCompleteness => state.current_leader().is_none_or(|l| has_committed(state, l)),
+        Invariant::StrongIsr => state.controller().isr.iter().all(|b| excused(state, b) || has_committed(state, b)),
+        Invariant::WeakIsr => weak_isr(state),
+        Invariant::ConsistentRead => state.ids().filter(|b| state.leads(*b)).all(|b| {
+            let broker = &state.brokers[usize::from(b)];
+            broker.log.common_prefix(&state.seen) >= broker.high_watermark.min(state.seen.end())
+        }),
+        Invariant::QuorumSuperset => state
+            .current_leader()
+            .is_none_or(|l| state.brokers[usize::from(l)].maximal_isr().includes(state.controller().isr)),
+        Invariant::HighWatermarkInLog => state.brokers.iter().all(|b| b.high_watermark <= b.log.end()),
+        Invariant::LeaderInIsr => state.controller().leader.is_none_or(|l| state.controller().isr.contains(l)),
+        Invariant::OneLeaderPerEpoch => one_leader_per_epoch(state),
+        Invariant::NoFencedInIsr => {
+            let c = state.controller();
+            let overlap = BrokerSet(c.fenced.0 & c.isr.0);
+            c.leader.is_none_or(|l| !c.fenced.contains(l)) && (overlap.is_empty() || c.isr.len() == 1)
+        }
+        Invariant::AckedAllIsDurable => state.current_leader().is_none_or(|l| has(state, l, &state.acked_all)),
+        Invariant::AckedAllIsReplicated => {
+            let copies = state.ids().filter(|b| has(state, *b, &state.acked_all)).count() as u32;
+            copies >= min_isr(state, config)
+        }
+        Invariant::AckedOneIsLost => state.current_leader().is_some_and(|l| !has(state, l, &state.acked_one)),
+        Invariant::LastReplicaStanding => state.used.unclean == 0 && state.used.lossy > 0 && acked_all_lost(state),
+        Invariant::UncleanLoses => state.used.unclean > 0 && state.used.lossy == 0 && acked_all_lost(state),
+        Invariant::AckedAllHappens => state.acked_all.end() > 0,
+        Invariant::TruncationHappens => truncation_happens(state, config),
+    }
+}
+
+fn has<L: Log>(state: &State<L>, b: BrokerId, prefix: &L) -> bool {
+    state.brokers[usize::from(b)].log.common_prefix(prefix) == prefix.end()
+}
+
+fn has_committed<L: Log>(state: &State<L>, b: BrokerId) -> bool {
+    has(state, b, &state.seen) && has(state, b, &state.acked_all)
+}
+
+fn acked_all_lost<L: Log>(state: &State<L>) -> bool {
+    state.current_leader().is_some_and(|l| !has(state, l, &state.acked_all))
+}
+
+/// A broker that has stopped with a loss, or has started since, is in the ISR only until the controller hears of it.
+fn excused<L: Log>(state: &State<L>, b: BrokerId) -> bool {
+    let broker = &state.brokers[usize::from(b)];
+    broker.lossy || broker.incarnation != state.controller().incarnations[usize::from(b)]
+}
+
+fn log_matching<L: Log>(state: &State<L>) -> bool {
+    let brokers = &state.brokers;
+    (0..brokers.len()).all(|i| {
+        brokers[i + 1..].iter().all(|other| {
+            let log = &brokers[i].log;
+            log.last_same_epoch(&other.log).is_none_or(|at| log.common_prefix(&other.log) > at)
+        })
+    })
+}
+
+fn weak_isr<L: Log>(state: &State<L>) -> bool {
+    state.current_leader().is_none_or(|l| {
+        let leader = &state.brokers[usize::from(l)];
+        let has = |b: BrokerId| leader.log.common_prefix(&state.brokers[usize::from(b)].log) >= leader.high_watermark;
+        leader.maximal_isr().iter().all(|b| excused(state, b) || has(b))
+    })
+}
+
+fn one_leader_per_epoch<L: Log>(state: &State<L>) -> bool {
+    let epoch = |b: BrokerId| state.view(b).filter(|v| v.leader == Some(b)).map(|v| v.leader_epoch);
+    state.ids().all(|a| (0..a).all(|b| epoch(a).is_none() || epoch(a) != epoch(b)))
+}
+
+fn truncation_happens<L: Log>(state: &State<L>, config: &Config) -> bool {
+    state.ids().any(|f| {
+        let broker = &state.brokers[usize::from(f)];
+        broker.fetches.iter().any(|flight| {
+            matches!(flight.phase, Phase::Answered(Answer::Diverging { .. }))
+                && fetched_outcome(state, f, flight.leader, config).is_some_and(|(_, end, _, _)| end < broker.log.end())
+        })
+    })
+}

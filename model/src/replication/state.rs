@@ -1,0 +1,437 @@
+//! What one partition's replication consists of: the controller's metadata, each broker, and what clients were told.
+//!
+//! Nothing is stored that can be derived: a broker's role and view come from the metadata entry that it has applied.
+
+use std::fmt;
+
+use bellwether_trace::ErrorCode;
+use smallvec::SmallVec;
+
+use super::log::{Epoch, Log, Offset};
+
+/// At most this many replicas.
+pub const MAX_BROKERS: usize = 5;
+
+/// A replica of the partition, by its place in the assignment: 0, 1, …
+pub type BrokerId = u8;
+
+/// A set of brokers.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct BrokerSet(pub u8);
+
+impl BrokerSet {
+    /// Brokers 0 to `n` - 1.
+    pub fn all(n: usize) -> Self {
+        BrokerSet(((1u16 << n) - 1) as u8)
+    }
+
+    /// Only this one.
+    pub fn only(broker: BrokerId) -> Self {
+        BrokerSet(1 << broker)
+    }
+
+    /// Whether `broker` is in it.
+    pub fn contains(self, broker: BrokerId) -> bool {
+        self.0 & (1 << broker) != 0
+    }
+
+    /// The set with `broker`.
+    #[must_use]
+    pub fn with(self, broker: BrokerId) -> Self {
+        BrokerSet(self.0 | 1 << broker)
+    }
+
+    /// The set without `broker`.
+    #[must_use]
+    pub fn without(self, broker: BrokerId) -> Self {
+        BrokerSet(self.0 & !(1 << broker))
+    }
+
+    /// Those of either.
+    #[must_use]
+    pub fn union(self, other: Self) -> Self {
+        BrokerSet(self.0 | other.0)
+    }
+
+    /// Those that are not in `other`.
+    #[must_use]
+    pub fn minus(self, other: Self) -> Self {
+        BrokerSet(self.0 & !other.0)
+    }
+
+    /// How many.
+    pub fn len(self) -> u32 {
+        self.0.count_ones()
+    }
+
+    /// Nobody.
+    pub fn is_empty(self) -> bool {
+        self.0 == 0
+    }
+
+    /// Whether all of `other` are in it.
+    pub fn includes(self, other: Self) -> bool {
+        other.minus(self).is_empty()
+    }
+
+    /// Its members, ascending.
+    pub fn iter(self) -> impl Iterator<Item = BrokerId> {
+        (0..8).filter(move |b| self.contains(*b))
+    }
+}
+
+impl FromIterator<BrokerId> for BrokerSet {
+    fn from_iter<I: IntoIterator<Item = BrokerId>>(brokers: I) -> Self {
+        brokers.into_iter().fold(BrokerSet::default(), BrokerSet::with)
+    }
+}
+
+impl fmt::Display for BrokerSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let members: Vec<String> = self.iter().map(|b| b.to_string()).collect();
+        write!(f, "{{{}}}", members.join(", "))
+    }
+}
+
+impl fmt::Debug for BrokerSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// The partition and its brokers after one batch of the controller's metadata log.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct MetaEntry {
+    /// The leader, if there is one.
+    pub leader: Option<BrokerId>,
+    /// Grows whenever a record sets a leader, none included.
+    pub leader_epoch: Epoch,
+    /// The committed in-sync replicas.
+    pub isr: BrokerSet,
+    /// Grows with each change of leader or ISR.
+    pub partition_epoch: u32,
+    /// Brokers without a session.
+    pub fenced: BrokerSet,
+    /// The incarnation of each broker that is registered: stands for its broker epoch. 0 is none.
+    pub incarnations: [u16; MAX_BROKERS],
+}
+
+/// The controller's metadata log as far as it concerns the partition: its last entry is the controller's state.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Metadata {
+    /// The index of the first entry that is kept.
+    pub base: u32,
+    /// Never empty.
+    pub entries: SmallVec<[MetaEntry; 4]>,
+}
+
+impl Metadata {
+    /// The controller's state.
+    pub fn last(&self) -> &MetaEntry {
+        self.entries.last().expect("the metadata log starts with the creation and is never emptied")
+    }
+
+    /// The index of the last entry.
+    pub fn last_index(&self) -> u32 {
+        self.base + self.entries.len() as u32 - 1
+    }
+
+    /// The entry at an index, if it is kept.
+    pub fn get(&self, index: u32) -> Option<&MetaEntry> {
+        self.entries.get(index.checked_sub(self.base)? as usize)
+    }
+}
+
+/// What a leader knows of a follower, from its last valid fetch in this leader epoch.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Remote {
+    /// Where its log ends.
+    pub end: Offset,
+    /// The incarnation that fetched.
+    pub incarnation: u16,
+}
+
+/// An AlterPartition request, from the moment that it is sent until its answer is learned.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Alter {
+    /// The proposed ISR.
+    pub isr: BrokerSet,
+    /// The incarnation of each member as the leader knows it; 0 is "not known, do not check" (broker epoch -1).
+    pub incarnations: [u16; MAX_BROKERS],
+    /// The sender's leader epoch.
+    pub leader_epoch: Epoch,
+    /// The partition epoch that it starts from.
+    pub partition_epoch: u32,
+    /// The sender's own incarnation.
+    pub incarnation: u16,
+    /// Where it is.
+    pub status: AlterStatus,
+}
+
+/// Where an AlterPartition request is.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum AlterStatus {
+    /// Not yet decided by the controller.
+    Sent,
+    /// Decided; the answer is on its way.
+    Decided {
+        /// NONE, or why not.
+        error: ErrorCode,
+        /// The partition epoch from then on, if accepted; else 0.
+        partition_epoch: u32,
+    },
+}
+
+/// A fetch on its way, there and back.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Flight<L> {
+    /// To whom.
+    pub leader: BrokerId,
+    /// The follower's leader epoch when it asked.
+    pub leader_epoch: Epoch,
+    /// Its log end offset when it asked.
+    pub fetch_offset: Offset,
+    /// The latest epoch of its epoch cache when it asked.
+    pub last_fetched_epoch: Option<Epoch>,
+    /// Its incarnation.
+    pub incarnation: u16,
+    /// Where the fetch is.
+    pub phase: Phase<L>,
+}
+
+/// Where a fetch is.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub enum Phase<L> {
+    /// On its way to the leader.
+    Requested,
+    /// Valid, and parked at the leader.
+    Received,
+    /// The response is on its way back.
+    Answered(Answer<L>),
+}
+
+/// The response to a fetch.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub enum Answer<L> {
+    /// Refused.
+    Error(ErrorCode),
+    /// The logs diverge: the leader's largest epoch that is at most the follower's latest, and where it ends.
+    Diverging {
+        /// The leader's epoch.
+        epoch: Epoch,
+        /// Its end.
+        end: Offset,
+    },
+    /// Records, possibly none, as they were in the leader's log when it answered.
+    Records {
+        /// The records.
+        records: L,
+        /// The leader's high watermark.
+        high_watermark: Offset,
+    },
+}
+
+/// A replica.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Broker<L> {
+    /// Whether it runs.
+    pub alive: bool,
+    /// It stopped and lost records, and has not started since.
+    pub lossy: bool,
+    /// How often it has started.
+    pub incarnation: u16,
+    /// The metadata entry that it acts on; none after a start.
+    pub applied: Option<u32>,
+    /// Its log.
+    pub log: L,
+    /// Its high watermark.
+    pub high_watermark: Offset,
+    /// The ISR that it knows: a leader may learn of it from an AlterPartition response before it applies the entry.
+    pub isr: BrokerSet,
+    /// The partition epoch of that ISR.
+    pub partition_epoch: u32,
+    /// The proposed ISR that a leader counts as well, while it does not know the outcome.
+    pub pending: Option<BrokerSet>,
+    /// Its AlterPartition request: may outlive `pending`, and be outlived by it, and outlive a stop of its sender.
+    pub alter: Option<Alter>,
+    /// Leader only: where its epoch starts.
+    pub epoch_start: Offset,
+    /// Leader only: what it knows of the followers.
+    pub remote: [Option<Remote>; MAX_BROKERS],
+    /// Leader only: the ends of produced batches that wait for acks=all, ascending.
+    pub waiting: SmallVec<[Offset; 4]>,
+    /// Its fetches on the way, by leader, at most one each.
+    pub fetches: SmallVec<[Flight<L>; 1]>,
+}
+
+impl<L: Log> Broker<L> {
+    /// What is gone when the process is.
+    pub(crate) fn forget_volatile(&mut self) {
+        self.applied = None;
+        self.isr = BrokerSet::default();
+        self.partition_epoch = 0;
+        self.pending = None;
+        self.epoch_start = 0;
+        self.remote = [None; MAX_BROKERS];
+        self.waiting.clear();
+    }
+
+    /// Its fetch to `leader`.
+    pub fn fetch_to(&self, leader: BrokerId) -> Option<&Flight<L>> {
+        self.fetches.iter().find(|f| f.leader == leader)
+    }
+
+    /// The replicas that must have a record before the high watermark passes it (KIP-497's maximal ISR).
+    pub fn maximal_isr(&self) -> BrokerSet {
+        self.isr.union(self.pending.unwrap_or_default())
+    }
+}
+
+/// What has happened so far, as far as budgets and promises depend on it.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub struct Used {
+    /// Records produced: also the number of the next one.
+    pub records: u32,
+    /// Stops.
+    pub crashes: u32,
+    /// Stops that lost records.
+    pub lossy: u32,
+    /// Sessions of living brokers that ended.
+    pub fences: u32,
+    /// Members that leaders proposed to drop from the ISR.
+    pub shrinks: u32,
+    /// Elections on request.
+    pub elections: u32,
+    /// Retries of producers.
+    pub retries: u32,
+    /// Elections of a replica outside of the ISR, by configuration: 0 or 1.
+    pub unclean: u32,
+}
+
+/// One partition.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct State<L> {
+    /// The controller's metadata log.
+    pub metadata: Metadata,
+    /// The replicas, by their place in the assignment.
+    pub brokers: SmallVec<[Broker<L>; 3]>,
+    /// The longest log that a consumer has read.
+    pub seen: L,
+    /// The longest log that acks=all has acknowledged.
+    pub acked_all: L,
+    /// The longest log that acks=1 has acknowledged.
+    pub acked_one: L,
+    /// What has happened.
+    pub used: Used,
+}
+
+/// A broker at the creation of the partition.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Start {
+    /// Whether it runs.
+    pub alive: bool,
+    /// How often it has started.
+    pub incarnation: u16,
+}
+
+impl<L: Log> State<L> {
+    /// A partition just created with this first metadata entry (index 0), which no broker has applied yet. Logs are empty.
+    pub fn created(entry: MetaEntry, brokers: &[Start]) -> Self {
+        let broker = |s: &Start| Broker {
+            alive: s.alive,
+            lossy: false,
+            incarnation: s.incarnation,
+            applied: None,
+            log: L::default(),
+            high_watermark: 0,
+            isr: BrokerSet::default(),
+            partition_epoch: 0,
+            pending: None,
+            alter: None,
+            epoch_start: 0,
+            remote: [None; MAX_BROKERS],
+            waiting: SmallVec::new(),
+            fetches: SmallVec::new(),
+        };
+        State {
+            metadata: Metadata { base: 0, entries: smallvec::smallvec![entry] },
+            brokers: brokers.iter().map(broker).collect(),
+            seen: L::default(),
+            acked_all: L::default(),
+            acked_one: L::default(),
+            used: Used::default(),
+        }
+    }
+
+    /// A partition of `replicas` brokers that all run and have applied its creation: 0 leads, all are in sync.
+    pub fn initial(replicas: usize) -> Self {
+        let entry = MetaEntry {
+            leader: Some(0),
+            leader_epoch: 0,
+            isr: BrokerSet::all(replicas),
+            partition_epoch: 0,
+            fenced: BrokerSet::default(),
+            incarnations: std::array::from_fn(|b| u16::from(b < replicas)),
+        };
+        let mut state: State<L> = State::created(entry, &vec![Start { alive: true, incarnation: 1 }; replicas]);
+        for broker in &mut state.brokers {
+            broker.applied = Some(0);
+            broker.isr = entry.isr;
+        }
+        state.brokers[0].log.begin_epoch(0);
+        state
+    }
+
+    /// The controller's state.
+    pub fn controller(&self) -> &MetaEntry {
+        self.metadata.last()
+    }
+
+    /// A replica, if there is one of this number.
+    pub fn broker(&self, b: BrokerId) -> Option<&Broker<L>> {
+        self.brokers.get(usize::from(b))
+    }
+
+    /// The numbers of the replicas.
+    pub fn ids(&self) -> impl Iterator<Item = BrokerId> + use<L> {
+        0..self.brokers.len() as BrokerId
+    }
+
+    /// The entry that a broker acts on; none after a start, and when it is down.
+    pub fn view(&self, b: BrokerId) -> Option<&MetaEntry> {
+        self.metadata.get(self.broker(b)?.applied?)
+    }
+
+    /// Whether a broker holds itself for the leader, rightly or not.
+    pub fn leads(&self, b: BrokerId) -> bool {
+        self.view(b).is_some_and(|v| v.leader == Some(b))
+    }
+
+    /// The broker that leads in the latest leader epoch, and knows it.
+    pub fn current_leader(&self) -> Option<BrokerId> {
+        let c = self.controller();
+        c.leader.filter(|l| self.leads(*l) && self.view(*l).is_some_and(|v| v.leader_epoch == c.leader_epoch))
+    }
+
+    /// Forgets the metadata entries that no broker can come to act on any more. Indices stay.
+    pub fn trim(&mut self, catch_up: bool) {
+        let last = self.metadata.last_index();
+        let mut needed = last;
+        for (i, b) in self.brokers.iter().enumerate() {
+            let from = match b.applied {
+                Some(index) => index,
+                // Whoever has nothing yet starts no earlier than with its own registration, which may be to come.
+                None if catch_up => {
+                    let own = |e: &MetaEntry| b.alive && e.incarnations[i] == b.incarnation;
+                    let first = self.metadata.entries.iter().position(own);
+                    first.map_or(last, |n| self.metadata.base + n as u32)
+                }
+                None => self.metadata.base,
+            };
+            needed = needed.min(from);
+        }
+        let drop = (needed - self.metadata.base) as usize;
+        self.metadata.entries.drain(..drop);
+        self.metadata.base = needed;
+    }
+}
