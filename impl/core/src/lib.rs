@@ -4,10 +4,21 @@
 //! onto [`Effects`]; the shell (`bellwether-broker`) carries the effects out, in order. Methods named after a trace event
 //! are one atomic action of the model each; those that a shell calls put several of them together.
 
+mod controller;
 mod effect;
+mod image;
+mod lifecycle;
 mod metadata;
+mod requests;
 mod rules;
 
+pub use controller::{
+    AlterPartition, Controller, ControllerConfig, CreateTopic, CreatedTopic, Decision, Heartbeat, HeartbeatReply,
+    PRODUCER_ID_BLOCK, ProducerIdBlock, Registration, TopicError,
+};
 pub use effect::{Effect, Effects, Millis, Token};
-pub use metadata::{BrokerStatus, MetadataRecord, PartitionDelta};
+pub use image::{Broker, MetadataImage, PartitionRegistration, ReplayError, Topic, TopicDefaults, Touched};
+pub use lifecycle::{Lifecycle, LifecycleInput, LifecycleOutput, LifecycleState};
+pub use metadata::{AcceptedIsr, BrokerStatus, MalformedRecord, MetadataRecord, PartitionDelta};
+pub use requests::{FetchWaits, Outcome, ProduceWaits};
 pub use rules::Rules;

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use bellwether_trace::{NodeId, PartitionState};
-use serde::{Deserialize, Serialize};
+use bellwether_trace::{NodeId, PartitionState, TopicId};
+use bytes::Bytes;
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
 /// A record of `__cluster_metadata`. Its offset in that log gives broker epochs and orders everything that brokers learn.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -15,6 +16,7 @@ pub enum MetadataRecord {
         /// The broker.
         broker: NodeId,
         /// A random id of this process (KIP-631), so that a retry is told from a restart.
+        #[serde(with = "as_id")]
         incarnation: u128,
         /// Where clients and brokers reach it.
         host: String,
@@ -36,14 +38,16 @@ pub enum MetadataRecord {
         /// Its name.
         name: String,
         /// Its id.
-        id: u128,
+        #[serde(with = "as_id")]
+        id: TopicId,
         /// Topic configurations that were set, under Kafka's names.
         configs: BTreeMap<String, String>,
     },
     /// A partition, new or changed: its whole state.
     Partition {
         /// The topic's id.
-        topic: u128,
+        #[serde(with = "as_id")]
+        topic: TopicId,
         /// The partition's index.
         partition: i32,
         /// Its assignment.
@@ -56,6 +60,82 @@ pub enum MetadataRecord {
         /// The next one.
         next: i64,
     },
+}
+
+/// 128-bit ids, written as Kafka writes its `Uuid`s: 22 characters of URL-safe base64. JSON numbers end at 64 bits.
+mod as_id {
+    use super::*;
+
+    /// What is written as an id.
+    pub trait Id: Copy {
+        /// Its bits.
+        fn bits(self) -> u128;
+        /// From its bits.
+        fn of(bits: u128) -> Self;
+    }
+
+    impl Id for u128 {
+        fn bits(self) -> u128 {
+            self
+        }
+        fn of(bits: u128) -> u128 {
+            bits
+        }
+    }
+
+    impl Id for TopicId {
+        fn bits(self) -> u128 {
+            self.0
+        }
+        fn of(bits: u128) -> TopicId {
+            TopicId(bits)
+        }
+    }
+
+    pub fn serialize<I: Id, S: Serializer>(id: &I, s: S) -> Result<S::Ok, S::Error> {
+        s.collect_str(&TopicId(id.bits()))
+    }
+
+    pub fn deserialize<'de, I: Id, D: Deserializer<'de>>(d: D) -> Result<I, D::Error> {
+        let id: TopicId = String::deserialize(d)?.parse().map_err(D::Error::custom)?;
+        Ok(I::of(id.0))
+    }
+}
+
+/// A record of the metadata log that is not one of ours.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct MalformedRecord(pub String);
+
+impl std::fmt::Display for MalformedRecord {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "not a metadata record: {}", self.0)
+    }
+}
+
+impl std::error::Error for MalformedRecord {}
+
+impl MetadataRecord {
+    /// The value of the record in the log: a JSON object, its `type` the variant's name.
+    pub fn encode(&self) -> Bytes {
+        // Strings, numbers and maps with string keys: nothing that JSON cannot write.
+        serde_json::to_vec(self).map(Bytes::from).unwrap_or_default()
+    }
+
+    /// Reads what [`MetadataRecord::encode`] wrote.
+    pub fn decode(value: &[u8]) -> Result<MetadataRecord, MalformedRecord> {
+        serde_json::from_slice(value).map_err(|e| MalformedRecord(e.to_string()))
+    }
+}
+
+/// The outcome of an accepted AlterPartition request.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct AcceptedIsr {
+    /// The committed ISR from now on, ascending.
+    pub isr: Vec<NodeId>,
+    /// The leader epoch, unchanged.
+    pub leader_epoch: i32,
+    /// The partition epoch, one more than the request's.
+    pub partition_epoch: i32,
 }
 
 /// What a replica must know of a broker.
@@ -82,3 +162,53 @@ pub struct PartitionDelta {
     pub brokers: Arc<BTreeMap<NodeId, BrokerStatus>>,
 }
 
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn record() -> impl Strategy<Value = MetadataRecord> {
+        let state = (any::<Option<NodeId>>(), any::<i32>(), any::<Vec<NodeId>>(), any::<i32>()).prop_map(
+            |(leader, leader_epoch, isr, partition_epoch)| PartitionState {
+                leader,
+                leader_epoch,
+                isr,
+                partition_epoch,
+            },
+        );
+        prop_oneof![
+            any::<(NodeId, u128, String, u16)>().prop_map(|(broker, incarnation, host, port)| {
+                MetadataRecord::RegisterBroker { broker, incarnation, host, port }
+            }),
+            any::<NodeId>().prop_map(|broker| MetadataRecord::FenceBroker { broker }),
+            any::<NodeId>().prop_map(|broker| MetadataRecord::UnfenceBroker { broker }),
+            any::<(String, u128, BTreeMap<String, String>)>().prop_map(|(name, id, configs)| MetadataRecord::Topic {
+                name,
+                id: TopicId(id),
+                configs
+            }),
+            (any::<(u128, i32, Vec<NodeId>)>(), state).prop_map(|((topic, partition, replicas), state)| {
+                MetadataRecord::Partition { topic: TopicId(topic), partition, replicas, state }
+            }),
+            any::<i64>().prop_map(|next| MetadataRecord::ProducerIds { next }),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn a_record_reads_back_as_it_was_written(record in record()) {
+            prop_assert_eq!(MetadataRecord::decode(&record.encode()), Ok(record));
+        }
+
+        #[test]
+        fn any_bytes_are_a_record_or_an_error(bytes: Vec<u8>) {
+            let _ = MetadataRecord::decode(&bytes);
+        }
+    }
+
+    #[test]
+    fn a_record_of_another_kind_is_refused() {
+        assert!(MetadataRecord::decode(br#"{"type":"feature-level","name":"metadata.version"}"#).is_err());
+        assert!(MetadataRecord::decode(br#"{"type":"fence-broker","broker":1"#).is_err());
+    }
+}

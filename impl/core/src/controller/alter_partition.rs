@@ -1,0 +1,113 @@
+//! AlterPartition: a leader asks for another ISR (KIP-497).
+
+use bellwether_trace::{ErrorCode, Event, IsrMember, NodeId, Rule, TopicPartition};
+
+use super::{Controller, Decision};
+use crate::AcceptedIsr;
+
+/// A leader's request for one partition.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct AlterPartition {
+    /// The sender.
+    pub broker: NodeId,
+    /// Its broker epoch.
+    pub broker_epoch: i64,
+    /// Which partition.
+    pub tp: TopicPartition,
+    /// The leader's epoch.
+    pub leader_epoch: i32,
+    /// The partition epoch that it changes.
+    pub partition_epoch: i32,
+    /// The ISR wanted, each member with the broker epoch under which the leader knows it, -1 if unknown.
+    pub isr: Vec<IsrMember>,
+}
+
+impl Controller {
+    /// Decides an AlterPartition request, with the checks of `ReplicationControlManager.alterPartition` in their order:
+    /// STALE_BROKER_EPOCH, UNKNOWN_TOPIC_OR_PARTITION (without an event), NOT_CONTROLLER for epochs of the future (KAFKA-14154), FENCED_LEADER_EPOCH,
+    /// INVALID_REQUEST from anybody but the leader, INVALID_UPDATE_VERSION, INVALID_REQUEST for an ISR that is not one,
+    /// INELIGIBLE_REPLICA.
+    pub fn alter_partition(&mut self, mut request: AlterPartition) -> Decision<Result<AcceptedIsr, ErrorCode>> {
+        request.isr.sort_unstable();
+        let AlterPartition { broker, broker_epoch, tp, leader_epoch, partition_epoch, isr } = request;
+        let Some(partition) = self.image.partition(tp) else {
+            let stale = self.image.broker(broker).is_none_or(|b| b.broker_epoch != broker_epoch);
+            return self.reply(Err(if stale {
+                ErrorCode::StaleBrokerEpoch
+            } else {
+                ErrorCode::UnknownTopicOrPartition
+            }));
+        };
+        let event = move |error: ErrorCode, metadata_offset: Option<i64>, isr: Vec<IsrMember>| Event::AlterPartition {
+            tp,
+            broker,
+            broker_epoch,
+            leader_epoch,
+            partition_epoch,
+            isr,
+            error,
+            metadata_offset,
+        };
+        let checked = self.check_alter_partition(broker, broker_epoch, tp, leader_epoch, partition_epoch, &isr);
+        if let Err(error) = checked {
+            let mut decision = self.reply(Err(error));
+            decision.events.push(event(error, None, isr));
+            return decision;
+        }
+        let members: Vec<NodeId> = isr.iter().map(|m| m.broker).collect();
+        let next = self.successor(&partition.state, partition.state.leader, members.clone());
+        let accepted =
+            AcceptedIsr { isr: members, leader_epoch: next.leader_epoch, partition_epoch: next.partition_epoch };
+        let Some((record, _)) = self.change(tp, next) else {
+            return self.reply(Err(ErrorCode::UnknownTopicOrPartition));
+        };
+        self.commit(vec![record], |offset| (vec![event(ErrorCode::None, Some(offset), isr)], Ok(accepted)))
+    }
+
+    fn check_alter_partition(
+        &self,
+        broker: NodeId,
+        broker_epoch: i64,
+        tp: TopicPartition,
+        leader_epoch: i32,
+        partition_epoch: i32,
+        isr: &[IsrMember],
+    ) -> Result<(), ErrorCode> {
+        let rules = self.rules;
+        let partition = self.image.partition(tp).ok_or(ErrorCode::UnknownTopicOrPartition)?;
+        let state = &partition.state;
+        if self.image.broker(broker).is_none_or(|b| b.broker_epoch != broker_epoch) {
+            return Err(ErrorCode::StaleBrokerEpoch);
+        }
+        if leader_epoch > state.leader_epoch || partition_epoch > state.partition_epoch {
+            return Err(ErrorCode::NotController);
+        }
+        if !rules.holds(Rule::AlterPartitionLeaderEpoch, leader_epoch == state.leader_epoch) {
+            return Err(ErrorCode::FencedLeaderEpoch);
+        }
+        if state.leader != Some(broker) {
+            return Err(ErrorCode::InvalidRequest);
+        }
+        if !rules.holds(Rule::AlterPartitionEpoch, partition_epoch == state.partition_epoch) {
+            return Err(ErrorCode::InvalidUpdateVersion);
+        }
+        let replicas = |m: &IsrMember| partition.replicas.contains(&m.broker);
+        let distinct = isr.windows(2).all(|pair| matches!(pair, [a, b] if a.broker != b.broker));
+        if !isr.iter().all(replicas) || !distinct || !isr.iter().any(|m| m.broker == broker) {
+            return Err(ErrorCode::InvalidRequest);
+        }
+        for member in isr {
+            let Some(known) = self.image.broker(member.broker) else {
+                return Err(ErrorCode::IneligibleReplica);
+            };
+            // -1: a leader that does not know the broker epoch (KIP-903).
+            let same = member.broker_epoch == -1 || member.broker_epoch == known.broker_epoch;
+            if !rules.holds(Rule::AlterPartitionUnfenced, !known.fenced)
+                || !rules.holds(Rule::AlterPartitionBrokerEpoch, same)
+            {
+                return Err(ErrorCode::IneligibleReplica);
+            }
+        }
+        Ok(())
+    }
+}

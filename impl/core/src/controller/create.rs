@@ -1,0 +1,282 @@
+//! New topics: names, placement, configuration (CreateTopics).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bellwether_trace::{Event, NodeId, PartitionState, TopicId, TopicPartition};
+use bellwether_wire::ResponseError;
+
+use super::{Controller, Decision, configs};
+use crate::MetadataRecord;
+
+/// A topic name has at most this many characters (`Topic.MAX_NAME_LENGTH`).
+const MAX_NAME_LENGTH: usize = 249;
+
+/// One request creates at most this many partitions (`ReplicationControlManager.MAX_PARTITIONS_PER_BATCH`).
+const MAX_PARTITIONS: usize = 10_000;
+
+/// A topic to create.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct CreateTopic {
+    /// Its name.
+    pub name: String,
+    /// A random id for it.
+    pub id: TopicId,
+    /// How many partitions, -1 for num.partitions.
+    pub num_partitions: i32,
+    /// How many replicas, -1 for default.replication.factor.
+    pub replication_factor: i16,
+    /// A manual assignment: partition index and its replicas. Empty to let the controller place them.
+    pub assignments: Vec<(i32, Vec<NodeId>)>,
+    /// Configurations under Kafka's names.
+    pub configs: Vec<(String, Option<String>)>,
+}
+
+/// A topic as it was created, or would have been.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct CreatedTopic {
+    /// Its id.
+    pub id: TopicId,
+    /// How many partitions.
+    pub num_partitions: i32,
+    /// How many replicas each has.
+    pub replication_factor: i16,
+    /// The configurations that were set.
+    pub configs: BTreeMap<String, String>,
+}
+
+/// Why a topic was not created.
+#[derive(Clone, PartialEq, Debug)]
+pub struct TopicError {
+    /// Kafka's code.
+    pub error: ResponseError,
+    /// In words.
+    pub message: String,
+}
+
+fn refuse<T>(error: ResponseError, message: impl Into<String>) -> Result<T, TopicError> {
+    Err(TopicError { error, message: message.into() })
+}
+
+/// A topic that passed every check.
+struct Plan {
+    configs: BTreeMap<String, String>,
+    /// The replicas of partition 0, 1, …
+    placement: Vec<Vec<NodeId>>,
+}
+
+impl Controller {
+    /// CreateTopics: one answer for each topic, in order; the good ones are created in one batch, the others refused with
+    /// INVALID_TOPIC_EXCEPTION, TOPIC_ALREADY_EXISTS, INVALID_PARTITIONS, INVALID_REPLICATION_FACTOR, INVALID_REPLICA_ASSIGNMENT,
+    /// INVALID_CONFIG, INVALID_REQUEST or POLICY_VIOLATION (ReplicationControlManager.java). Replicas that are fenced are placed last and
+    /// start outside of the ISR; the leader is the first replica that is unfenced.
+    pub fn create_topics(
+        &mut self,
+        topics: Vec<CreateTopic>,
+        validate_only: bool,
+    ) -> Decision<Vec<Result<CreatedTopic, TopicError>>> {
+        let mut names = BTreeMap::new();
+        for topic in &topics {
+            *names.entry(topic.name.clone()).or_insert(0) += 1;
+        }
+        let mut ids = BTreeSet::new();
+        let mut room = MAX_PARTITIONS;
+        let (mut records, mut events, mut replies) = (Vec::new(), Vec::new(), Vec::new());
+        for topic in topics {
+            let plan = if names.get(&topic.name).is_some_and(|n| *n > 1) {
+                refuse(ResponseError::InvalidRequest, "Duplicate topic name.")
+            } else if topic.id == TopicId(0) || self.image.topic(topic.id).is_some() || !ids.insert(topic.id) {
+                refuse(ResponseError::UnknownServerError, "The topic id is taken.")
+            } else {
+                self.plan(&topic, room)
+            };
+            replies.push(plan.map(|plan| {
+                room = room.saturating_sub(plan.placement.len());
+                self.write(topic, plan, &mut records, &mut events)
+            }));
+        }
+        if validate_only || records.is_empty() {
+            return self.reply(replies);
+        }
+        self.commit(records, |offset| {
+            for event in &mut events {
+                if let Event::Create { metadata_offset, .. } = event {
+                    *metadata_offset = offset;
+                }
+            }
+            (events, replies)
+        })
+    }
+
+    fn plan(&self, topic: &CreateTopic, room: usize) -> Result<Plan, TopicError> {
+        if self.image.topic_named(&topic.name).is_some() {
+            return refuse(ResponseError::TopicAlreadyExists, format!("Topic '{}' already exists.", topic.name));
+        }
+        check_name(&topic.name)?;
+        // Metric names have '_' for '.', so 'a.b' and 'a_b' would be one metric (Topic.hasCollision).
+        if topic.name.contains(['.', '_'])
+            && let Some(other) = self.image.topics().find(|t| t.name.replace('.', "_") == topic.name.replace('.', "_"))
+        {
+            let message = format!("Topic '{}' collides with existing topic: {}", topic.name, other.name);
+            return refuse(ResponseError::InvalidTopicException, message);
+        }
+        let configs =
+            configs::check(&topic.configs).or_else(|message| refuse(ResponseError::InvalidConfig, message))?;
+        let placement =
+            if topic.assignments.is_empty() { self.place(topic, room)? } else { self.check_assignment(topic, room)? };
+        Ok(Plan { configs, placement })
+    }
+
+    /// The records and events of a topic. The events' offset is filled in when the batch is complete.
+    fn write(
+        &self,
+        topic: CreateTopic,
+        plan: Plan,
+        records: &mut Vec<MetadataRecord>,
+        events: &mut Vec<Event>,
+    ) -> CreatedTopic {
+        let CreateTopic { name, id, .. } = topic;
+        let Plan { configs, placement } = plan;
+        let of = crate::Topic { name: name.clone(), id, configs: configs.clone(), partitions: BTreeMap::new() };
+        let (min_isr, unclean) = (of.min_isr(self.image.defaults()), of.unclean(self.image.defaults()));
+        let num_partitions = i32::try_from(placement.len()).unwrap_or(i32::MAX);
+        let replication_factor = placement.first().map_or(-1, |r| i16::try_from(r.len()).unwrap_or(i16::MAX));
+        records.push(MetadataRecord::Topic { name: name.clone(), id, configs: configs.clone() });
+        for (partition, replicas) in (0..).zip(placement) {
+            let unfenced = || replicas.iter().copied().filter(|r| self.image.unfenced(*r));
+            let mut isr: Vec<_> = unfenced().collect();
+            isr.sort_unstable();
+            let state = PartitionState { leader: unfenced().next(), leader_epoch: 0, isr, partition_epoch: 0 };
+            let record =
+                MetadataRecord::Partition { topic: id, partition, replicas: replicas.clone(), state: state.clone() };
+            records.push(record);
+            let tp = TopicPartition { topic: id, partition };
+            let metadata_offset = -1;
+            events.push(Event::Create { tp, topic: name.clone(), replicas, min_isr, unclean, metadata_offset, state });
+        }
+        CreatedTopic { id, num_partitions, replication_factor, configs }
+    }
+
+    /// Places replicas as `StripedReplicaPlacer` does with one rack: partition p starts at broker (start + p), unfenced brokers first,
+    /// fenced ones when those are used up. The start comes from the topic's random id.
+    fn place(&self, topic: &CreateTopic, room: usize) -> Result<Vec<Vec<NodeId>>, TopicError> {
+        let partitions = match topic.num_partitions {
+            -1 => self.config.num_partitions,
+            n => n,
+        };
+        let replicas = match topic.replication_factor {
+            -1 => self.config.replication_factor,
+            n => n,
+        };
+        if partitions <= 0 {
+            let message = "Number of partitions was set to an invalid non-positive value.";
+            return refuse(ResponseError::InvalidPartitions, message);
+        }
+        if replicas <= 0 {
+            let message = "Replication factor was set to an invalid non-positive value.";
+            return refuse(ResponseError::InvalidReplicationFactor, message);
+        }
+        let (partitions, replicas) = (partitions as usize, replicas as usize);
+        check_room(partitions, room)?;
+        let (fenced, unfenced): (Vec<_>, Vec<_>) = self.image.brokers().iter().partition(|(_, b)| b.fenced);
+        let brokers = fenced.len() + unfenced.len();
+        if replicas > brokers {
+            let message = format!(
+                "Unable to replicate the partition {replicas} time(s): The target replication factor of {replicas} cannot be \
+                 reached because only {brokers} broker(s) are registered."
+            );
+            return refuse(ResponseError::InvalidReplicationFactor, message);
+        }
+        if unfenced.is_empty() {
+            let message =
+                format!("Unable to replicate the partition {replicas} time(s): All brokers are currently fenced.");
+            return refuse(ResponseError::InvalidReplicationFactor, message);
+        }
+        let start = (topic.id.0 % 1_000_003) as usize;
+        let rotated = |list: &[(&NodeId, &crate::Broker)], by: usize| -> Vec<NodeId> {
+            let n = list.len().max(1);
+            list.iter().cycle().skip(by % n).take(list.len()).map(|(id, _)| **id).collect()
+        };
+        let row = |p: usize| {
+            let mut row = rotated(&unfenced, start + p);
+            row.extend(rotated(&fenced, start + p));
+            row.truncate(replicas);
+            row
+        };
+        Ok((0..partitions).map(row).collect())
+    }
+
+    fn check_assignment(&self, topic: &CreateTopic, room: usize) -> Result<Vec<Vec<NodeId>>, TopicError> {
+        if topic.replication_factor != -1 {
+            let message = "A manual partition assignment was specified, but replication factor was not set to -1.";
+            return refuse(ResponseError::InvalidRequest, message);
+        }
+        if topic.num_partitions != -1 {
+            let message = "A manual partition assignment was specified, but numPartitions was not set to -1.";
+            return refuse(ResponseError::InvalidRequest, message);
+        }
+        check_room(topic.assignments.len(), room)?;
+        let invalid = |message: String| refuse(ResponseError::InvalidReplicaAssignment, message);
+        let mut by_index = BTreeMap::new();
+        for (index, replicas) in &topic.assignments {
+            if by_index.insert(*index, replicas.clone()).is_some() {
+                return invalid(format!("Found multiple manual partition assignments for partition {index}"));
+            }
+        }
+        let factor = topic.assignments.first().map_or(0, |(_, replicas)| replicas.len());
+        for (expected, (index, replicas)) in (0..).zip(&by_index) {
+            if *index != expected {
+                return invalid("partitions should be a consecutive 0-based integer sequence".to_owned());
+            }
+            if replicas.is_empty() {
+                return invalid("The manual partition assignment includes an empty replica list.".to_owned());
+            }
+            if let Some(unknown) = replicas.iter().find(|r| self.image.broker(**r).is_none()) {
+                return invalid(format!(
+                    "The manual partition assignment includes broker {unknown}, but no such broker is registered."
+                ));
+            }
+            if replicas.iter().collect::<BTreeSet<_>>().len() != replicas.len() {
+                return invalid("The manual partition assignment includes a broker more than once.".to_owned());
+            }
+            if replicas.len() != factor {
+                return invalid(format!(
+                    "The manual partition assignment includes a partition with {} replica(s), but this is not consistent with \
+                     previous partitions, which have {factor} replica(s).",
+                    replicas.len()
+                ));
+            }
+            if !replicas.iter().any(|r| self.image.unfenced(*r)) {
+                return invalid(format!(
+                    "All brokers specified in the manual partition assignment for partition {index} are fenced or in controlled \
+                     shutdown."
+                ));
+            }
+        }
+        Ok(by_index.into_values().collect())
+    }
+}
+
+fn check_room(partitions: usize, room: usize) -> Result<(), TopicError> {
+    if partitions > room {
+        return refuse(ResponseError::PolicyViolation, "Excessively large number of partitions per request.");
+    }
+    Ok(())
+}
+
+/// Kafka's rules for a topic's name (`Topic.validate`).
+fn check_name(name: &str) -> Result<(), TopicError> {
+    let invalid = |why: &str| refuse(ResponseError::InvalidTopicException, format!("Topic name is invalid: {why}"));
+    if name.is_empty() {
+        return invalid("the empty string is not allowed");
+    }
+    if name == "." || name == ".." {
+        return invalid("'.' or '..' is not allowed");
+    }
+    if name.len() > MAX_NAME_LENGTH {
+        return invalid(&format!("the length is longer than the max allowed length {MAX_NAME_LENGTH}"));
+    }
+    if !name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-')) {
+        return invalid("it contains one or more characters other than ASCII alphanumerics, '.', '_' and '-'");
+    }
+    Ok(())
+}

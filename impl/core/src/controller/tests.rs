@@ -1,0 +1,1 @@
+//! The controller: guards by name, and its invariants over random inputs.

@@ -1,0 +1,311 @@
+//! The metadata image: what the metadata log says, as of one offset. A pure function of the log.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::Arc;
+
+use bellwether_trace::{NodeId, PartitionState, TopicId, TopicPartition};
+
+use crate::{BrokerStatus, MetadataRecord, PartitionDelta};
+
+/// What a topic has where its own configuration says nothing: the broker's `min.insync.replicas` and
+/// `unclean.leader.election.enable`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct TopicDefaults {
+    /// min.insync.replicas.
+    pub min_isr: i32,
+    /// unclean.leader.election.enable.
+    pub unclean: bool,
+}
+
+impl Default for TopicDefaults {
+    fn default() -> Self {
+        TopicDefaults { min_isr: 1, unclean: false }
+    }
+}
+
+/// A broker as the metadata log knows it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Broker {
+    /// The offset of its registration.
+    pub broker_epoch: i64,
+    /// The random id of its process.
+    pub incarnation: u128,
+    /// Where it is reached.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+    /// Fenced brokers lead nothing and are in no ISR of more than one member.
+    pub fenced: bool,
+}
+
+/// A topic.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Topic {
+    /// Its name.
+    pub name: String,
+    /// Its id.
+    pub id: TopicId,
+    /// The configurations that were set, under Kafka's names.
+    pub configs: BTreeMap<String, String>,
+    /// Its partitions by index.
+    pub partitions: BTreeMap<i32, PartitionRegistration>,
+}
+
+impl Topic {
+    /// min.insync.replicas of this topic.
+    pub fn min_isr(&self, defaults: &TopicDefaults) -> i32 {
+        self.configs.get("min.insync.replicas").and_then(|v| v.trim().parse().ok()).unwrap_or(defaults.min_isr)
+    }
+
+    /// unclean.leader.election.enable of this topic.
+    pub fn unclean(&self, defaults: &TopicDefaults) -> bool {
+        match self.configs.get("unclean.leader.election.enable") {
+            Some(value) => value.trim().eq_ignore_ascii_case("true"),
+            None => defaults.unclean,
+        }
+    }
+}
+
+/// A partition: its assignment, and leader, ISR and epochs.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PartitionRegistration {
+    /// The assignment, in order of preference.
+    pub replicas: Vec<NodeId>,
+    /// Leader, ISR and epochs.
+    pub state: PartitionState,
+}
+
+/// Whom a batch of records concerns.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Touched {
+    /// The partitions that changed, and those that have a broker that changed among their replicas.
+    pub partitions: BTreeSet<TopicPartition>,
+    /// The brokers that changed.
+    pub brokers: BTreeSet<NodeId>,
+}
+
+/// A record that cannot follow the ones before it: the log is not one that a controller wrote. A node that meets one stops.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum ReplayError {
+    /// An offset that is not above the last one.
+    Offset {
+        /// The image's offset.
+        at: i64,
+        /// The record's.
+        got: i64,
+    },
+    /// A record about a broker that was never registered.
+    UnknownBroker(NodeId),
+    /// A record about a topic that was never created.
+    UnknownTopic(TopicId),
+    /// A second topic of the same name, or with the same id.
+    DuplicateTopic(String),
+}
+
+impl fmt::Display for ReplayError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ReplayError::Offset { at, got } => write!(f, "metadata offset {got} after {at}"),
+            ReplayError::UnknownBroker(broker) => {
+                write!(f, "a metadata record about broker {broker}, never registered")
+            }
+            ReplayError::UnknownTopic(id) => write!(f, "a metadata record about topic {id}, never created"),
+            ReplayError::DuplicateTopic(name) => write!(f, "a second topic '{name}', or one with the same id"),
+        }
+    }
+}
+
+impl std::error::Error for ReplayError {}
+
+/// What the metadata log says up to [`MetadataImage::offset`].
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct MetadataImage {
+    defaults: TopicDefaults,
+    offset: i64,
+    brokers: BTreeMap<NodeId, Broker>,
+    statuses: Arc<BTreeMap<NodeId, BrokerStatus>>,
+    topics: BTreeMap<TopicId, Topic>,
+    names: BTreeMap<String, TopicId>,
+    next_producer_id: i64,
+}
+
+impl MetadataImage {
+    /// The image of an empty log.
+    pub fn new(defaults: TopicDefaults) -> MetadataImage {
+        MetadataImage {
+            defaults,
+            offset: -1,
+            brokers: BTreeMap::new(),
+            statuses: Arc::default(),
+            topics: BTreeMap::new(),
+            names: BTreeMap::new(),
+            next_producer_id: 0,
+        }
+    }
+
+    /// The offset of the last record taken in, -1 if there was none.
+    pub fn offset(&self) -> i64 {
+        self.offset
+    }
+
+    /// The registered brokers.
+    pub fn brokers(&self) -> &BTreeMap<NodeId, Broker> {
+        &self.brokers
+    }
+
+    /// One of them.
+    pub fn broker(&self, id: NodeId) -> Option<&Broker> {
+        self.brokers.get(&id)
+    }
+
+    /// Is the broker registered and unfenced?
+    pub fn unfenced(&self, id: NodeId) -> bool {
+        self.brokers.get(&id).is_some_and(|b| !b.fenced)
+    }
+
+    /// What partitions are told of the brokers.
+    pub fn statuses(&self) -> Arc<BTreeMap<NodeId, BrokerStatus>> {
+        Arc::clone(&self.statuses)
+    }
+
+    /// The topics, by id.
+    pub fn topics(&self) -> impl Iterator<Item = &Topic> {
+        self.topics.values()
+    }
+
+    /// The topics, by name.
+    pub fn topics_by_name(&self) -> impl Iterator<Item = &Topic> {
+        self.names.values().filter_map(|id| self.topics.get(id))
+    }
+
+    /// A topic by its id.
+    pub fn topic(&self, id: TopicId) -> Option<&Topic> {
+        self.topics.get(&id)
+    }
+
+    /// A topic by its name.
+    pub fn topic_named(&self, name: &str) -> Option<&Topic> {
+        self.names.get(name).and_then(|id| self.topics.get(id))
+    }
+
+    /// A partition.
+    pub fn partition(&self, tp: TopicPartition) -> Option<&PartitionRegistration> {
+        self.topics.get(&tp.topic)?.partitions.get(&tp.partition)
+    }
+
+    /// All partitions.
+    pub fn partitions(&self) -> impl Iterator<Item = (TopicPartition, &PartitionRegistration)> {
+        self.topics.values().flat_map(|topic| {
+            topic.partitions.iter().map(|(i, p)| (TopicPartition { topic: topic.id, partition: *i }, p))
+        })
+    }
+
+    /// The partitions that have `node` among their replicas.
+    pub fn partitions_of(&self, node: NodeId) -> impl Iterator<Item = TopicPartition> {
+        self.partitions().filter(move |(_, p)| p.replicas.contains(&node)).map(|(tp, _)| tp)
+    }
+
+    /// min.insync.replicas of a partition's topic.
+    pub fn min_isr(&self, topic: TopicId) -> i32 {
+        self.topics.get(&topic).map_or(self.defaults.min_isr, |t| t.min_isr(&self.defaults))
+    }
+
+    /// unclean.leader.election.enable of a partition's topic.
+    pub fn unclean(&self, topic: TopicId) -> bool {
+        self.topics.get(&topic).map_or(self.defaults.unclean, |t| t.unclean(&self.defaults))
+    }
+
+    /// What topics have where their own configuration says nothing.
+    pub fn defaults(&self) -> &TopicDefaults {
+        &self.defaults
+    }
+
+    /// The next producer id that nobody has been given.
+    pub fn next_producer_id(&self) -> i64 {
+        self.next_producer_id
+    }
+
+    /// What a replica of `tp` is told as of this image. None if there is no such partition.
+    pub fn delta(&self, tp: TopicPartition) -> Option<PartitionDelta> {
+        let partition = self.partition(tp)?;
+        Some(PartitionDelta {
+            metadata_offset: self.offset,
+            state: partition.state.clone(),
+            replicas: partition.replicas.clone(),
+            min_isr: self.min_isr(tp.topic),
+            brokers: self.statuses(),
+        })
+    }
+
+    /// Takes in a whole batch of records, at consecutive offsets from `first_offset`. After an error the image holds the records
+    /// before the one that failed.
+    pub fn apply_batch(&mut self, first_offset: i64, records: &[MetadataRecord]) -> Result<Touched, ReplayError> {
+        let mut touched = Touched::default();
+        for (offset, record) in (first_offset..).zip(records) {
+            self.apply_one(offset, record, &mut touched)?;
+        }
+        if !touched.brokers.is_empty() {
+            self.cache_statuses();
+            let concerned = self.partitions().filter(|(_, p)| p.replicas.iter().any(|r| touched.brokers.contains(r)));
+            let concerned: Vec<_> = concerned.map(|(tp, _)| tp).collect();
+            touched.partitions.extend(concerned);
+        }
+        Ok(touched)
+    }
+
+    /// Takes in one record.
+    pub fn apply(&mut self, offset: i64, record: &MetadataRecord) -> Result<Touched, ReplayError> {
+        self.apply_batch(offset, std::slice::from_ref(record))
+    }
+
+    fn cache_statuses(&mut self) {
+        let status = |b: &Broker| BrokerStatus { broker_epoch: b.broker_epoch, fenced: b.fenced };
+        self.statuses = Arc::new(self.brokers.iter().map(|(id, b)| (*id, status(b))).collect());
+    }
+
+    fn apply_one(&mut self, offset: i64, record: &MetadataRecord, touched: &mut Touched) -> Result<(), ReplayError> {
+        if offset <= self.offset {
+            return Err(ReplayError::Offset { at: self.offset, got: offset });
+        }
+        match record {
+            MetadataRecord::RegisterBroker { broker, incarnation, host, port } => {
+                let registered = Broker {
+                    broker_epoch: offset,
+                    incarnation: *incarnation,
+                    host: host.clone(),
+                    port: *port,
+                    fenced: true,
+                };
+                self.brokers.insert(*broker, registered);
+                touched.brokers.insert(*broker);
+            }
+            MetadataRecord::FenceBroker { broker } => self.set_fenced(*broker, true, touched)?,
+            MetadataRecord::UnfenceBroker { broker } => self.set_fenced(*broker, false, touched)?,
+            MetadataRecord::Topic { name, id, configs } => {
+                if self.names.contains_key(name) || self.topics.contains_key(id) {
+                    return Err(ReplayError::DuplicateTopic(name.clone()));
+                }
+                self.names.insert(name.clone(), *id);
+                let topic =
+                    Topic { name: name.clone(), id: *id, configs: configs.clone(), partitions: BTreeMap::new() };
+                self.topics.insert(*id, topic);
+            }
+            MetadataRecord::Partition { topic, partition, replicas, state } => {
+                let registered = self.topics.get_mut(topic).ok_or(ReplayError::UnknownTopic(*topic))?;
+                let value = PartitionRegistration { replicas: replicas.clone(), state: state.clone() };
+                registered.partitions.insert(*partition, value);
+                touched.partitions.insert(TopicPartition { topic: *topic, partition: *partition });
+            }
+            MetadataRecord::ProducerIds { next } => self.next_producer_id = *next,
+        }
+        self.offset = offset;
+        Ok(())
+    }
+
+    fn set_fenced(&mut self, broker: NodeId, fenced: bool, touched: &mut Touched) -> Result<(), ReplayError> {
+        self.brokers.get_mut(&broker).ok_or(ReplayError::UnknownBroker(broker))?.fenced = fenced;
+        touched.brokers.insert(broker);
+        Ok(())
+    }
+}
