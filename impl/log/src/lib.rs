@@ -1,1 +1,21 @@
 //! A partition's log: segments, epoch cache, producer state, recovery.
+//!
+//! [`Log`] keeps whole record batches in offset order, in memory or in Kafka's files, and knows nothing of replication.
+//! [`EpochCache`] and [`ProducerStates`] are pure: the core holds them, and builds them from what the log recovered.
+
+mod checkpoint;
+mod entry;
+mod epoch;
+mod error;
+mod files;
+mod log;
+mod memory;
+mod producer;
+mod recovery;
+mod segment;
+
+pub use epoch::EpochCache;
+pub use error::{LogError, TailError};
+pub use log::{Log, LogConfig, Slice, TimestampOffset};
+pub use producer::{ProducerCheck, ProducerError, ProducerStates, WINDOW};
+pub use recovery::Recovery;
