@@ -1,0 +1,124 @@
+//! A follower's side of replication: its fetches, and what it makes of the answers.
+
+use bellwether_trace::{Event, FetchEffect, NodeId, Rule};
+
+use super::leader::end_of;
+use super::{FetchOut, FetchedIn, Partition};
+use crate::{Effect, Effects, Millis};
+
+impl Partition {
+    /// The next fetch: event `fetch`. None if this replica follows nobody. One in flight per leader is the shell's business.
+    pub fn fetch(&mut self, broker_epoch: i64, fx: &mut Effects) -> Option<FetchOut> {
+        let leader = self.leader.filter(|leader| *leader != self.node)?;
+        let out = FetchOut {
+            leader,
+            leader_epoch: self.leader_epoch,
+            fetch_offset: self.log_end,
+            last_fetched_epoch: self.epochs.latest().unwrap_or(-1),
+            broker_epoch,
+        };
+        fx.trace(Event::Fetch {
+            tp: self.tp,
+            leader,
+            leader_epoch: out.leader_epoch,
+            fetch_offset: out.fetch_offset,
+            last_fetched_epoch: out.last_fetched_epoch,
+            broker_epoch,
+        });
+        Some(out)
+    }
+
+    /// Takes the response to `request` in: event `fetched`. Batch `i` of it is appended by an [`Effect::Append`] of index `i`.
+    /// After an [`Effect::Truncate`] the shell calls [`Partition::rebuild_producers`].
+    ///
+    /// Dropped are errors, answers to a request of another leader, leader epoch or offset (KAFKA-18991), batches that do not
+    /// follow on each other, and those of an epoch above the request's (KAFKA-18723).
+    pub fn fetched(
+        &mut self,
+        _now: Millis,
+        request: &FetchOut,
+        from: NodeId,
+        answer: &FetchedIn<'_>,
+        fx: &mut Effects,
+    ) -> FetchEffect {
+        let mut epochs_changed = false;
+        let mut appended = 0;
+        let effect = if answer.error != 0 || !self.expects(request, from) {
+            FetchEffect::Ignored
+        } else if let Some((epoch, end)) = answer.diverging {
+            epochs_changed = self.truncate(self.point_of_divergence(epoch, end), fx);
+            FetchEffect::Truncated
+        } else if let Some(end) = self.fits(request, answer) {
+            appended = answer.batches.len();
+            let mut at = self.log_end;
+            for batch in answer.batches {
+                epochs_changed |= self.begin_epoch(batch.leader_epoch, at);
+                self.producers.append(&bellwether_wire::batch::BatchHeader { base_offset: at, ..*batch });
+                at = end_of(batch, at).unwrap_or(at);
+            }
+            self.log_end = end;
+            // Kafka takes it as it is: a follower's may go back (UnifiedLog.updateHighWatermark).
+            self.high_watermark = answer.high_watermark.clamp(self.log_start, self.log_end);
+            FetchEffect::Appended
+        } else {
+            FetchEffect::Ignored
+        };
+        fx.trace(Event::Fetched {
+            tp: self.tp,
+            leader: from,
+            effect,
+            log_end: self.log_end,
+            high_watermark: self.high_watermark,
+        });
+        if appended > 0 {
+            let mut at = self.log_end;
+            for batch in answer.batches {
+                at -= i64::from(batch.last_offset_delta) + 1;
+            }
+            for (index, batch) in answer.batches.iter().enumerate() {
+                fx.push(Effect::Append { index, base_offset: at, leader_epoch: batch.leader_epoch });
+                at += i64::from(batch.last_offset_delta) + 1;
+            }
+        }
+        if epochs_changed {
+            fx.push(Effect::WriteEpochs);
+        }
+        effect
+    }
+
+    /// Is this the answer to what the follower would ask now?
+    fn expects(&self, request: &FetchOut, from: NodeId) -> bool {
+        let same_epoch = self.leader == Some(from) && self.leader_epoch == request.leader_epoch;
+        self.applied.is_some()
+            && self.leading.is_none()
+            && self.rules.holds(Rule::FetchResponseEpoch, same_epoch)
+            && self.rules.holds(Rule::FetchResponseOffset, self.log_end == request.fetch_offset)
+    }
+
+    /// Where to cut, told the leader's epoch and its end (KIP-279; AbstractFetcherThread.getOffsetTruncationState).
+    fn point_of_divergence(&self, epoch: i32, end: i64) -> i64 {
+        if !self.rules.on(Rule::TruncateCommonEpoch) {
+            return end.min(self.log_end);
+        }
+        match self.end_of_epoch(epoch) {
+            None => end.min(self.log_end),
+            Some((own, own_end)) if own != epoch => own_end.min(self.log_end),
+            Some((_, own_end)) => own_end.min(end).min(self.log_end),
+        }
+    }
+
+    /// Where the log would end with these batches; none if they are not what was asked for.
+    fn fits(&self, request: &FetchOut, answer: &FetchedIn<'_>) -> Option<i64> {
+        let (mut theirs, mut ours) = (request.fetch_offset, self.log_end);
+        for batch in answer.batches {
+            // A leader that does not compare epochs may send what is above the request's.
+            let epoch_known = self.rules.holds(Rule::FetchLeaderEpoch, batch.leader_epoch <= request.leader_epoch);
+            if batch.base_offset != theirs || !epoch_known || batch.leader_epoch < 0 {
+                return None;
+            }
+            theirs = end_of(batch, theirs)?;
+            ours = end_of(batch, ours)?;
+        }
+        Some(ours)
+    }
+}
