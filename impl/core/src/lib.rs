@@ -9,6 +9,7 @@ mod effect;
 mod image;
 mod lifecycle;
 mod metadata;
+mod partition;
 mod requests;
 mod rules;
 
@@ -20,5 +21,6 @@ pub use effect::{Effect, Effects, Millis, Token};
 pub use image::{Broker, MetadataImage, PartitionRegistration, ReplayError, Topic, TopicDefaults, Touched};
 pub use lifecycle::{Lifecycle, LifecycleInput, LifecycleOutput, LifecycleState};
 pub use metadata::{AcceptedIsr, BrokerStatus, MalformedRecord, MetadataRecord, PartitionDelta};
+pub use partition::{FetchIn, FetchOut, FetchedIn, Partition, Produced, Recovered, Refusal, Responded};
 pub use requests::{FetchWaits, Outcome, ProduceWaits};
 pub use rules::Rules;

@@ -24,11 +24,9 @@ impl Partition {
             FetchAnswer::Diverging { .. } => !self.rules.on(Rule::FetchDivergingNoUpdate),
             FetchAnswer::Error(_) => false,
         };
-        if let Some(leading) = &mut self.leading {
-            leading.now = leading.now.max(now);
-            if known && let Some(remote) = leading.remote_mut(fetch.follower) {
-                remote.fetched(now, fetch.fetch_offset, fetch.broker_epoch, self.log_end);
-            }
+        self.touch(now);
+        if known && let Some(remote) = self.leading.as_mut().and_then(|l| l.remote_mut(fetch.follower)) {
+            remote.fetched(now, fetch.fetch_offset, fetch.broker_epoch, self.log_end);
         }
         if answer == FetchAnswer::Ok {
             self.parked.push(*fetch);

@@ -2,9 +2,11 @@
 
 use bellwether_trace::{Event, FetchEffect, NodeId, Rule};
 
+use bellwether_wire::batch::BatchHeader;
+
 use super::leader::end_of;
 use super::{FetchOut, FetchedIn, Partition};
-use crate::{Effect, Effects, Millis};
+use crate::{Effect, Effects};
 
 impl Partition {
     /// The next fetch: event `fetch`. None if this replica follows nobody. One in flight per leader is the shell's business.
@@ -35,7 +37,6 @@ impl Partition {
     /// follow on each other, and those of an epoch above the request's (KAFKA-18723).
     pub fn fetched(
         &mut self,
-        _now: Millis,
         request: &FetchOut,
         from: NodeId,
         answer: &FetchedIn<'_>,
@@ -52,8 +53,8 @@ impl Partition {
             appended = answer.batches.len();
             let mut at = self.log_end;
             for batch in answer.batches {
-                epochs_changed |= self.begin_epoch(batch.leader_epoch, at);
-                self.producers.append(&bellwether_wire::batch::BatchHeader { base_offset: at, ..*batch });
+                epochs_changed |= self.epochs.assign(batch.leader_epoch, at);
+                self.producers.append(&BatchHeader { base_offset: at, ..*batch });
                 at = end_of(batch, at).unwrap_or(at);
             }
             self.log_end = end;

@@ -4,24 +4,13 @@ use bellwether_trace::{ErrorCode, Event, IsrMember, NodeId, Rule};
 
 use super::Partition;
 use super::role::Remote;
-use crate::{Effect, Effects, Millis};
+use crate::{AcceptedIsr, Effect, Effects, Millis};
 
 /// An AlterPartition request in flight.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Alter {
     leader_epoch: i32,
     partition_epoch: i32,
-}
-
-/// What the controller made of a proposal that it accepted.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct AcceptedIsr {
-    /// The ISR from now on, ascending.
-    pub isr: Vec<NodeId>,
-    /// The leader epoch, unchanged.
-    pub leader_epoch: i32,
-    /// The new partition epoch.
-    pub partition_epoch: i32,
 }
 
 /// Why an ISR is not proposed.
@@ -46,7 +35,8 @@ pub enum Refusal {
 impl Partition {
     /// Proposes another ISR to the controller: event `propose-isr` and the request. Until the outcome is known, the members
     /// of both count. Either one member joins, or some leave; one proposal at a time.
-    pub fn propose_isr(&mut self, mut isr: Vec<NodeId>, fx: &mut Effects) -> Result<(), Refusal> {
+    pub fn propose_isr(&mut self, now: Millis, mut isr: Vec<NodeId>, fx: &mut Effects) -> Result<(), Refusal> {
+        self.touch(now);
         let Some(leading) = &self.leading else { return Err(Refusal::NotLeader) };
         if self.alter.is_some() || self.pending.is_some() {
             return Err(Refusal::InFlight);
@@ -76,7 +66,8 @@ impl Partition {
     /// Accepted: the ISR is committed, unless newer metadata said so before. INELIGIBLE_REPLICA: it certainly was not
     /// accepted and is dropped. Any other error leaves it pending until newer metadata comes, since another request of this
     /// leader may have been (Partition.handleAlterPartitionError).
-    pub fn learn_isr(&mut self, answer: Result<AcceptedIsr, ErrorCode>, fx: &mut Effects) -> bool {
+    pub fn learn_isr(&mut self, now: Millis, answer: Result<AcceptedIsr, ErrorCode>, fx: &mut Effects) -> bool {
+        self.touch(now);
         let Some(alter) = self.alter.take() else { return false };
         let current = self.leading.is_some()
             && self.pending.is_some()
@@ -121,7 +112,7 @@ impl Partition {
     }
 
     /// Proposes a follower that is not in the ISR yet, if it may join.
-    pub(super) fn expand_with(&mut self, follower: NodeId, fx: &mut Effects) {
+    pub(super) fn expand_with(&mut self, now: Millis, follower: NodeId, fx: &mut Effects) {
         let Some(leading) = &self.leading else { return };
         if self.alter.is_some() || self.pending.is_some() || self.isr.contains(&follower) {
             return;
@@ -129,7 +120,7 @@ impl Partition {
         if leading.remote(follower).is_some_and(|r| self.may_join(r).is_ok()) {
             let isr = self.isr.iter().copied().chain([follower]).collect();
             // Cannot be refused: every condition was looked at just now.
-            let _ = self.propose_isr(isr, fx);
+            let _ = self.propose_isr(now, isr, fx);
         }
     }
 

@@ -1,6 +1,6 @@
 //! A leader's data path: produce, acks, the high watermark, what consumers see.
 
-use bellwether_log::ProducerCheck;
+use bellwether_log::{ProducerCheck, ProducerError};
 use bellwether_trace::{ErrorCode, Event, NodeId, Rule};
 use bellwether_wire::ResponseError;
 use bellwether_wire::batch::BatchHeader;
@@ -42,9 +42,7 @@ impl Partition {
         if self.applied.is_none() || !self.rules.holds(Rule::ProduceLeader, self.leading.is_some()) {
             return Err(ResponseError::NotLeaderOrFollower);
         }
-        if let Some(leading) = &mut self.leading {
-            leading.now = leading.now.max(now);
-        }
+        self.touch(now);
         if acks == -1 && !self.rules.holds(Rule::AckMinIsr, self.isr.len() >= self.effective_min_isr()) {
             fx.trace(Event::Reject { tp: self.tp, isr_size: i32::try_from(self.isr.len()).unwrap_or(i32::MAX) });
             return Err(ResponseError::NotEnoughReplicas);
@@ -64,8 +62,10 @@ impl Partition {
                     return Ok(self.duplicate(token, acks, base_offset, end, fx));
                 }
             }
-            ProducerCheck::InvalidProducerEpoch => return Err(ResponseError::InvalidProducerEpoch),
-            ProducerCheck::OutOfOrderSequence => {
+            ProducerCheck::Error(ProducerError::InvalidProducerEpoch) => {
+                return Err(ResponseError::InvalidProducerEpoch);
+            }
+            ProducerCheck::Error(ProducerError::OutOfOrderSequence) => {
                 if self.rules.on(Rule::IdempotenceSequence) {
                     return Err(ResponseError::OutOfOrderSequenceNumber);
                 }
@@ -78,11 +78,11 @@ impl Partition {
         fx.trace(Event::Produce { tp: self.tp, leader_epoch, base_offset, log_end: end, acks });
         fx.push(Effect::Append { index: 0, base_offset, leader_epoch });
         // A leader has begun its epoch already. A follower that takes records (produce.leader off) may have not.
-        if self.begin_epoch(leader_epoch, base_offset) {
+        if self.epochs.assign(leader_epoch, base_offset) {
             fx.push(Effect::WriteEpochs);
         }
         fx.push(Effect::LogGrew);
-        let waiting = acks == -1;
+        let waiting = acks == -1 && self.leading.is_some();
         if waiting {
             self.waiting.push_back(Waiting { end, base_offset, token });
         }
@@ -91,7 +91,7 @@ impl Partition {
 
     /// The log has the batch: a retry with acks=all waits for the same high watermark as the original did.
     fn duplicate(&mut self, token: Token, acks: i16, base_offset: i64, end: i64, fx: &mut Effects) -> Produced {
-        let waiting = acks == -1;
+        let waiting = acks == -1 && self.leading.is_some();
         if waiting {
             fx.trace(Event::Duplicate { tp: self.tp, end });
             let place = self.waiting.partition_point(|w| w.end <= end);

@@ -15,21 +15,18 @@ mod leader;
 mod role;
 mod types;
 
-#[cfg(test)]
-mod tests;
-
-pub use isr::{AcceptedIsr, Refusal};
+pub use isr::Refusal;
 pub use types::{FetchIn, FetchOut, FetchedIn, Produced, Recovered, Responded};
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use bellwether_log::{EpochCache, ProducerStates};
-use bellwether_trace::{NodeId, TopicPartition};
+use bellwether_trace::{ErrorCode, FetchAnswer, NodeId, TopicPartition};
 use bellwether_wire::ResponseError;
 use bellwether_wire::batch::BatchHeader;
 
-use crate::{BrokerStatus, Effects, Millis, PartitionDelta, Rules};
+use crate::{AcceptedIsr, BrokerStatus, Effects, Millis, PartitionDelta, Rules, Token};
 use isr::Alter;
 use leader::Waiting;
 use role::Leading;
@@ -68,8 +65,7 @@ pub struct Partition {
     pending: Option<Vec<NodeId>>,
     /// The newest valid fetch of each follower, while it is not answered. It may outlive the leadership too.
     parked: Vec<FetchIn>,
-    /// How long a replica outside of the ISR that was caught up holds the high watermark back (KAFKA-15583's neighbour in
-    /// `Partition.maybeIncrementLeaderHW`). None: not at all.
+    /// How long a replica outside of the ISR that was caught up holds the high watermark back (`Partition.maybeIncrementLeaderHW`). None: not at all.
     replica_lag: Option<Millis>,
 }
 
@@ -187,7 +183,7 @@ impl Partition {
 
     /// After a truncation: the producers' state is what the remaining batches say.
     pub fn rebuild_producers(&mut self, headers: impl Iterator<Item = BatchHeader>) {
-        self.producers.rebuild(headers);
+        self.producers = ProducerStates::rebuild(headers);
     }
 
     /// [`Partition::apply`], and what follows of it.
@@ -204,7 +200,7 @@ impl Partition {
     pub fn on_produce(
         &mut self,
         now: Millis,
-        token: crate::Token,
+        token: Token,
         acks: i16,
         batch: &BatchHeader,
         fx: &mut Effects,
@@ -215,18 +211,18 @@ impl Partition {
     }
 
     /// [`Partition::receive`], and what follows of a valid fetch: the follower may join the ISR, the high watermark may move.
-    pub fn on_replica_fetch(&mut self, now: Millis, fetch: &FetchIn, fx: &mut Effects) -> bellwether_trace::FetchAnswer {
+    pub fn on_replica_fetch(&mut self, now: Millis, fetch: &FetchIn, fx: &mut Effects) -> FetchAnswer {
         let answer = self.receive(now, fetch, fx);
-        if answer == bellwether_trace::FetchAnswer::Ok {
-            self.expand_with(fetch.follower, fx);
+        if answer == FetchAnswer::Ok {
+            self.expand_with(now, fetch.follower, fx);
             self.settle(fx);
         }
         answer
     }
 
     /// [`Partition::learn_isr`], and what follows of it.
-    pub fn on_isr_answer(&mut self, answer: Result<AcceptedIsr, bellwether_trace::ErrorCode>, fx: &mut Effects) -> bool {
-        let learned = self.learn_isr(answer, fx);
+    pub fn on_isr_answer(&mut self, now: Millis, answer: Result<AcceptedIsr, ErrorCode>, fx: &mut Effects) -> bool {
+        let learned = self.learn_isr(now, answer, fx);
         if learned {
             self.settle(fx);
         }
@@ -237,13 +233,12 @@ impl Partition {
     /// the high watermark pass those outside that no longer hold it back.
     pub fn on_tick(&mut self, now: Millis, replica_lag: Millis, fx: &mut Effects) {
         self.replica_lag = Some(replica_lag);
-        let Some(leading) = &mut self.leading else { return };
-        leading.now = leading.now.max(now);
+        self.touch(now);
         let lagging = self.lagging(now, replica_lag);
         if !lagging.is_empty() {
             let rest = self.isr.iter().copied().filter(|id| !lagging.contains(id)).collect();
             // Refused only while another change is under way; the next tick tries again.
-            let _ = self.propose_isr(rest, fx);
+            let _ = self.propose_isr(now, rest, fx);
         }
         self.settle(fx);
     }
@@ -254,17 +249,15 @@ impl Partition {
         while self.ack(fx) {}
     }
 
+    /// A leader's clock is the latest time that it was told of.
+    fn touch(&mut self, now: Millis) {
+        if let Some(leading) = &mut self.leading {
+            leading.now = leading.now.max(now);
+        }
+    }
+
     fn effective_min_isr(&self) -> usize {
         // min.insync.replicas is capped by the replication factor (Partition.effectiveMinIsr).
         usize::try_from(self.min_isr).unwrap_or(0).min(self.replicas.len())
-    }
-
-    /// Begins an epoch in the epoch cache unless it has begun. Says whether the cache changed.
-    fn begin_epoch(&mut self, epoch: i32, start: i64) -> bool {
-        if self.epochs.latest().is_some_and(|latest| latest >= epoch) {
-            return false;
-        }
-        self.epochs.assign(epoch, start);
-        true
     }
 }

@@ -138,7 +138,7 @@ impl Partition {
             self.leading = Some(leading);
             self.assign_remotes();
             // An epoch without records has its entry too (KAFKA-7415).
-            return self.begin_epoch(state.leader_epoch, self.log_end);
+            return self.epochs.assign(state.leader_epoch, self.log_end);
         }
         // As it was before KIP-101: what is above the high watermark may not be on the new leader, so it goes.
         if self.leader.is_some()
@@ -171,9 +171,7 @@ impl Partition {
             self.log_end = to;
         }
         self.high_watermark = self.high_watermark.min(to);
-        let entries = self.epochs.entries().len();
         // Also if nothing is cut: an epoch without records may stand at the end (LeaderEpochFileCache.truncateFromEnd).
-        self.epochs.truncate_end(to);
-        self.epochs.entries().len() != entries
+        self.epochs.truncate_end(to)
     }
 }
