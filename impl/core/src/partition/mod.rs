@@ -15,6 +15,9 @@ mod leader;
 mod role;
 mod types;
 
+#[cfg(test)]
+mod tests;
+
 pub use isr::Refusal;
 pub use types::{FetchIn, FetchOut, FetchedIn, Produced, Recovered, Responded};
 
