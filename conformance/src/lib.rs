@@ -1,3 +1,6 @@
 //! Traces judged by the model, models driven into the broker, clusters checked from outside.
 
+pub mod client;
+pub mod cluster;
+pub mod history;
 pub mod reader;

@@ -1,0 +1,341 @@
+//! The producer: one lane a partition, each with its own sequence, so that a failure stays where it happened.
+//!
+//! A lane keeps up to `in_flight` requests on their way. When one fails with a retriable error, the lane waits for the
+//! answers of those behind it and sends all that failed again, in their order and with the same sequences: what Kafka's
+//! own producer does (KIP-98). A batch that is given up leaves a sequence of which nobody knows whether it arrived, so
+//! the lane goes on with a new producer id.
+
+use std::collections::{HashMap, VecDeque};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use bellwether_wire::batch;
+use bellwether_wire::messages::ProduceRequest;
+use bellwether_wire::messages::produce_request::{PartitionProduceData, TopicProduceData};
+use bellwether_wire::{ResponseError, ResponseKind};
+use bytes::Bytes;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+
+use super::connection::Reply;
+use super::{Client, ClientError, topic_name};
+
+/// When a produce is acknowledged.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Acks {
+    /// Never: the record may be lost without a word.
+    Zero,
+    /// When the leader has it.
+    One,
+    /// When the in-sync replicas have it.
+    All,
+}
+
+impl Acks {
+    /// As the request bears it.
+    pub fn code(self) -> i16 {
+        match self {
+            Acks::Zero => 0,
+            Acks::One => 1,
+            Acks::All => -1,
+        }
+    }
+}
+
+/// How a producer sends.
+#[derive(Clone, Debug)]
+pub struct ProducerConfig {
+    /// `acks`.
+    pub acks: Acks,
+    /// `enable.idempotence`; needs [`Acks::All`] and at most five in flight, as in Kafka.
+    pub idempotent: bool,
+    /// `max.in.flight.requests.per.connection`, here per partition; at least 1.
+    pub in_flight: usize,
+    /// How long a broker may take to answer; the request carries it too.
+    pub request_timeout: Duration,
+    /// How long a batch is tried again until it is given up.
+    pub delivery_timeout: Duration,
+    /// The pause before batches are sent again.
+    pub retry_backoff: Duration,
+}
+
+impl ProducerConfig {
+    /// acks=all and idempotent, five in flight: Kafka's defaults, with timeouts for checks.
+    pub fn idempotent() -> ProducerConfig {
+        ProducerConfig {
+            acks: Acks::All,
+            idempotent: true,
+            in_flight: 5,
+            request_timeout: Duration::from_secs(5),
+            delivery_timeout: Duration::from_secs(30),
+            retry_backoff: Duration::from_millis(20),
+        }
+    }
+
+    /// Without idempotence.
+    pub fn plain(acks: Acks) -> ProducerConfig {
+        ProducerConfig { acks, idempotent: false, ..ProducerConfig::idempotent() }
+    }
+}
+
+/// A batch that was acknowledged.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Delivered {
+    /// The offset of its first record, if the broker told one.
+    pub base_offset: Option<i64>,
+    /// How many times it was sent.
+    pub attempts: u32,
+}
+
+/// The outcome of a send, once it is there.
+#[derive(Debug)]
+pub struct Delivery(oneshot::Receiver<Result<Delivered, ClientError>>);
+
+impl Delivery {
+    /// Waits for the outcome. An error says nothing of whether the records are in the log.
+    pub async fn outcome(self) -> Result<Delivered, ClientError> {
+        self.0.await.unwrap_or_else(|_| Err(ClientError::Abandoned("the producer was dropped".into())))
+    }
+}
+
+/// A producer. Dropping it gives up what is on its way.
+pub struct Producer {
+    client: Client,
+    config: ProducerConfig,
+    lanes: HashMap<(String, i32), (mpsc::Sender<Batch>, tokio::task::JoinHandle<()>)>,
+}
+
+impl Drop for Producer {
+    fn drop(&mut self) {
+        for (_, lane) in self.lanes.values() {
+            lane.abort();
+        }
+    }
+}
+
+struct Batch {
+    values: Vec<Bytes>,
+    done: oneshot::Sender<Result<Delivered, ClientError>>,
+    deadline: Instant,
+    attempts: u32,
+    /// The encoded batch, with its sequence; from the first try on.
+    bytes: Option<Bytes>,
+}
+
+impl Producer {
+    /// A producer of this cluster.
+    pub fn new(client: &Client, config: ProducerConfig) -> Producer {
+        Producer { client: client.clone(), config, lanes: HashMap::new() }
+    }
+
+    /// Sends records as one batch, after those sent to this partition before. Returns as soon as there is room on the
+    /// way to the partition.
+    pub async fn send(&mut self, topic: &str, partition: i32, values: Vec<Bytes>) -> Delivery {
+        let (done, receiver) = oneshot::channel();
+        let (sender, _) = self.lanes.entry((topic.to_owned(), partition)).or_insert_with(|| {
+            let (sender, queue) = mpsc::channel(self.config.in_flight.max(1));
+            let lane = Lane {
+                client: self.client.clone(),
+                config: self.config.clone(),
+                topic: topic.to_owned(),
+                partition,
+                id: None,
+                sequence: 0,
+                waiting: VecDeque::new(),
+                flying: VecDeque::new(),
+            };
+            (sender, tokio::spawn(lane.run(queue)))
+        });
+        let deadline = Instant::now() + self.config.delivery_timeout;
+        // A lane ends only with its producer; if it did, the dropped `done` says so to whoever waits.
+        let _ = sender.send(Batch { values, done, deadline, attempts: 0, bytes: None }).await;
+        Delivery(receiver)
+    }
+}
+
+struct Lane {
+    client: Client,
+    config: ProducerConfig,
+    topic: String,
+    partition: i32,
+    /// Producer id and epoch, if idempotent and asked for already.
+    id: Option<(i64, i16)>,
+    sequence: i32,
+    waiting: VecDeque<Batch>,
+    flying: VecDeque<(Batch, Reply)>,
+}
+
+impl Lane {
+    async fn run(mut self, mut queue: mpsc::Receiver<Batch>) {
+        let mut open = true;
+        while open || !self.waiting.is_empty() || !self.flying.is_empty() {
+            if self.flying.len() < self.config.in_flight.max(1)
+                && let Some(batch) = self.waiting.pop_front()
+            {
+                if let Err((batch, error)) = self.transmit(batch).await {
+                    self.recover(vec![(batch, error)]).await;
+                }
+                continue;
+            }
+            let room = open && self.waiting.is_empty() && self.flying.len() < self.config.in_flight.max(1);
+            tokio::select! {
+                answer = Self::first_answer(&mut self.flying, self.config.request_timeout), if !self.flying.is_empty() => {
+                    if let Some((batch, outcome)) = answer
+                        && let Err(failed) = self.settle(batch, outcome)
+                    {
+                        self.recover(vec![failed]).await;
+                    }
+                }
+                batch = queue.recv(), if room => match batch {
+                    Some(batch) => self.waiting.push_back(batch),
+                    None => open = false,
+                },
+            }
+        }
+    }
+
+    /// The answer to the oldest request on its way. It stays in its place until the answer is there, so that a select
+    /// may drop this future.
+    async fn first_answer(
+        flying: &mut VecDeque<(Batch, Reply)>,
+        timeout: Duration,
+    ) -> Option<(Batch, Result<ResponseKind, ClientError>)> {
+        let (_, reply) = flying.front_mut()?;
+        let outcome = reply.within(timeout).await;
+        flying.pop_front().map(|(batch, _)| (batch, outcome))
+    }
+
+    /// Sends a batch, with the sequence that it has or gets now.
+    async fn transmit(&mut self, mut batch: Batch) -> Result<(), (Batch, ClientError)> {
+        let bytes = match &batch.bytes {
+            Some(bytes) => bytes.clone(),
+            None => match self.encode(&batch.values).await {
+                Ok(bytes) => batch.bytes.insert(bytes).clone(),
+                Err(error) => return Err((batch, error)),
+            },
+        };
+        let data = PartitionProduceData::default().with_index(self.partition).with_records(Some(bytes));
+        let data = TopicProduceData::default().with_name(topic_name(&self.topic)).with_partition_data(vec![data]);
+        let request = ProduceRequest::default()
+            .with_acks(self.config.acks.code())
+            .with_timeout_ms(i32::try_from(self.config.request_timeout.as_millis()).unwrap_or(i32::MAX))
+            .with_topic_data(vec![data]);
+        let connection = match self.client.leader(&self.topic, self.partition).await {
+            Ok((connection, _)) => connection,
+            Err(error) => return Err((batch, error)),
+        };
+        batch.attempts += 1;
+        if self.config.acks == Acks::Zero {
+            return match connection.send_unanswered(request.into()) {
+                Ok(()) => {
+                    let _ = batch.done.send(Ok(Delivered { base_offset: None, attempts: batch.attempts }));
+                    Ok(())
+                }
+                Err(error) => Err((batch, error)),
+            };
+        }
+        match connection.send(request.into()) {
+            Ok(reply) => {
+                self.flying.push_back((batch, reply));
+                Ok(())
+            }
+            Err(error) => Err((batch, error)),
+        }
+    }
+
+    async fn encode(&mut self, values: &[Bytes]) -> Result<Bytes, ClientError> {
+        let (id, epoch, sequence) = match self.id {
+            _ if !self.config.idempotent => (batch::NO_PRODUCER_ID, -1, -1),
+            Some((id, epoch)) => (id, epoch, self.sequence),
+            None => {
+                let (id, epoch) = self.client.init_producer_id().await?;
+                self.id = Some((id, epoch));
+                self.sequence = 0;
+                (id, epoch, 0)
+            }
+        };
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+        let now = i64::try_from(now).unwrap_or(i64::MAX);
+        let records: Vec<_> = values.iter().map(|value| (None, Some(value.clone()), now)).collect();
+        let bytes = batch::build(&records, id, epoch, sequence);
+        // Sequences wrap to 0 after i32::MAX, as in DefaultRecordBatch.incrementSequence.
+        let next = (i64::from(sequence) + values.len() as i64) & i64::from(i32::MAX);
+        self.sequence = i32::try_from(next).unwrap_or(0);
+        Ok(bytes)
+    }
+
+    /// Tells the sender if it worked; gives the batch back if it did not.
+    fn settle(&self, batch: Batch, answer: Result<ResponseKind, ClientError>) -> Result<(), (Batch, ClientError)> {
+        let what = || format!("Produce {}-{}", self.topic, self.partition);
+        let answer = match answer {
+            Ok(ResponseKind::Produce(answer)) => answer,
+            Ok(_) => return Err((batch, ClientError::Incomplete(what()))),
+            Err(error) => return Err((batch, error)),
+        };
+        let mut partitions = answer.responses.iter().flat_map(|topic| &topic.partition_responses);
+        let Some(partition) = partitions.find(|partition| partition.index == self.partition) else {
+            return Err((batch, ClientError::Incomplete(what())));
+        };
+        if let Some(error) = ResponseError::try_from_code(partition.error_code) {
+            return Err((batch, ClientError::Broker { what: what(), error }));
+        }
+        let base_offset = Some(partition.base_offset).filter(|offset| *offset >= 0);
+        // Whoever sent it may have gone away.
+        let _ = batch.done.send(Ok(Delivered { base_offset, attempts: batch.attempts }));
+        Ok(())
+    }
+
+    /// After a failure: waits for what is still on its way, then puts all that failed back in front, in order.
+    async fn recover(&mut self, mut failed: Vec<(Batch, ClientError)>) {
+        while let Some((batch, answer)) = Self::first_answer(&mut self.flying, self.config.request_timeout).await {
+            failed.extend(self.settle(batch, answer).err());
+        }
+        let now = Instant::now();
+        let mut retried = VecDeque::new();
+        let mut given_up: Option<ClientError> = None;
+        for (index, (batch, error)) in failed.into_iter().enumerate() {
+            // A gap before this batch: the one before it failed, and goes first again.
+            let gap = self.config.idempotent
+                && index > 0
+                && error.broker_error() == Some(ResponseError::OutOfOrderSequenceNumber);
+            if given_up.is_none() && (error.is_retriable() || gap) && now < batch.deadline {
+                retried.push_back(batch);
+                continue;
+            }
+            if self.config.idempotent && given_up.is_none() {
+                given_up = Some(error.clone());
+            }
+            let _ = batch.done.send(Err(error));
+        }
+        if let Some(error) = given_up {
+            self.renounce(&mut retried, &error);
+        }
+        retried.append(&mut self.waiting);
+        self.waiting = retried;
+        // Its own error is of no interest: the next try shows whether it helped.
+        let _ = self.client.refresh(&[&self.topic]).await;
+        tokio::time::sleep(self.config.retry_backoff).await;
+    }
+
+    /// A sequence is lost for good. What was sent with this producer id may be in the log or not and is given up too;
+    /// what was never sent goes on with a new id.
+    fn renounce(&mut self, retried: &mut VecDeque<Batch>, error: &ClientError) {
+        self.id = None;
+        let sent = retried.drain(..).chain(self.waiting.extract_sent());
+        for batch in sent {
+            let _ = batch.done.send(Err(ClientError::Abandoned(error.to_string())));
+        }
+    }
+}
+
+trait ExtractSent {
+    /// Takes out the batches that have a sequence.
+    fn extract_sent(&mut self) -> Vec<Batch>;
+}
+
+impl ExtractSent for VecDeque<Batch> {
+    fn extract_sent(&mut self) -> Vec<Batch> {
+        let (sent, fresh) = self.drain(..).partition(|batch| batch.bytes.is_some());
+        *self = fresh;
+        Vec::from(sent)
+    }
+}
