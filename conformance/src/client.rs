@@ -7,8 +7,8 @@ mod connection;
 mod consumer;
 mod metadata;
 mod producer;
-
-
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -176,8 +176,13 @@ impl Client {
             metadata: Mutex::default(),
             turn: AtomicUsize::new(0),
         }));
-        client.retry(async || client.refresh(&[]).await.map(|_| ())).await?;
-        Ok(client)
+        let tries = client.tries();
+        loop {
+            let tried = client.refresh(&[]).await;
+            if let Some(outcome) = tries.last(tried).await {
+                return outcome.map(|_| client);
+            }
+        }
     }
 
     /// The configuration.
@@ -238,32 +243,41 @@ impl Client {
             .with_configs(configs.iter().map(config).collect());
         let timeout = i32::try_from(self.0.config.request_timeout.as_millis()).unwrap_or(i32::MAX);
         let request = CreateTopicsRequest::default().with_topics(vec![topic]).with_timeout_ms(timeout);
-        let mut attempts = 0;
-        self.retry(async || {
-            attempts += 1;
-            let metadata = self.refresh(&[]).await?;
-            // Any broker forwards it (KIP-590); older clusters want their controller.
-            let brokers = &metadata.brokers;
-            let address = metadata.controller.and_then(|id| brokers.get(&id)).or(brokers.values().next());
-            let address = address.ok_or_else(|| ClientError::Incomplete("Metadata without a broker".into()))?;
-            let ResponseKind::CreateTopics(response) = self.call(address, request.clone().into()).await? else {
-                return Err(ClientError::Incomplete("CreateTopics".into()));
-            };
-            let code = response.topics.first().map(|topic| topic.error_code);
-            match code.map(ResponseError::try_from_code) {
-                Some(None) => Ok(()),
+        let tries = self.tries();
+        let mut again = false;
+        loop {
+            let tried = match self.create_topic_once(name, request.clone()).await {
                 // An earlier try of ours arrived after all.
-                Some(Some(ResponseError::TopicAlreadyExists)) if attempts > 1 => Ok(()),
-                Some(Some(error)) => Err(ClientError::Broker { what: format!("CreateTopics {name}"), error }),
-                None => Err(ClientError::Incomplete("CreateTopics".into())),
+                Err(e) if again && e.broker_error() == Some(ResponseError::TopicAlreadyExists) => Ok(()),
+                tried => tried,
+            };
+            again = true;
+            if let Some(outcome) = tries.last(tried).await {
+                outcome?;
+                break;
             }
-        })
-        .await?;
+        }
         let count = usize::try_from(partitions).unwrap_or(0);
         self.wait_for_topic(name, self.0.config.patience, |topic| {
             topic.partitions.len() >= count && topic.partitions.values().all(|p| p.leader.is_some())
         })
         .await
+    }
+
+    async fn create_topic_once(&self, name: &str, request: CreateTopicsRequest) -> Result<(), ClientError> {
+        let metadata = self.refresh(&[]).await?;
+        // Any broker forwards it (KIP-590); older clusters want their controller.
+        let brokers = &metadata.brokers;
+        let address = metadata.controller.and_then(|id| brokers.get(&id)).or(brokers.values().next());
+        let address = address.ok_or_else(|| ClientError::Incomplete("Metadata without a broker".into()))?;
+        let ResponseKind::CreateTopics(response) = self.call(address, request.into()).await? else {
+            return Err(ClientError::Incomplete("CreateTopics".into()));
+        };
+        match response.topics.first().map(|topic| ResponseError::try_from_code(topic.error_code)) {
+            Some(None) => Ok(()),
+            Some(Some(error)) => Err(ClientError::Broker { what: format!("CreateTopics {name}"), error }),
+            None => Err(ClientError::Incomplete("CreateTopics".into())),
+        }
     }
 
     /// Looks at a topic's metadata again and again until `condition` holds.
@@ -284,7 +298,9 @@ impl Client {
             if Instant::now() >= deadline {
                 return Err(match seen {
                     Err(error) => error,
-                    Ok(_) => ClientError::Timeout { what: format!("topic {name} in the state asked for"), after: within },
+                    Ok(_) => {
+                        ClientError::Timeout { what: format!("topic {name} in the state asked for"), after: within }
+                    }
                 });
             }
             tokio::time::sleep(self.0.config.backoff).await;
@@ -293,48 +309,63 @@ impl Client {
 
     /// The offset for a timestamp in ms, or for [`LATEST`] or [`EARLIEST`].
     pub async fn list_offset(&self, topic: &str, partition: i32, timestamp: i64) -> Result<i64, ClientError> {
-        let what = || format!("ListOffsets {topic}-{partition}");
-        self.retry_at_leader(topic, partition, async |connection, epoch| {
-            let asked = ListOffsetsPartition::default()
-                .with_partition_index(partition)
-                .with_current_leader_epoch(epoch)
-                .with_timestamp(timestamp);
-            let asked = ListOffsetsTopic::default().with_name(topic_name(topic)).with_partitions(vec![asked]);
-            let request = ListOffsetsRequest::default().with_replica_id((-1).into()).with_topics(vec![asked]);
-            let response = connection.call(request.into(), self.0.config.request_timeout).await?;
-            let ResponseKind::ListOffsets(response) = response else { return Err(ClientError::Incomplete(what())) };
-            let mut partitions = response.topics.iter().flat_map(|topic| &topic.partitions);
-            let answer = partitions.next().ok_or_else(|| ClientError::Incomplete(what()))?;
-            match ResponseError::try_from_code(answer.error_code) {
-                None => Ok(answer.offset),
-                Some(error) => Err(ClientError::Broker { what: what(), error }),
+        let tries = self.tries();
+        loop {
+            let tried = self.list_offset_once(topic, partition, timestamp).await;
+            self.refresh_after(&tried, topic).await;
+            if let Some(outcome) = tries.last(tried).await {
+                return outcome;
             }
-        })
-        .await
+        }
+    }
+
+    async fn list_offset_once(&self, topic: &str, partition: i32, timestamp: i64) -> Result<i64, ClientError> {
+        let what = || format!("ListOffsets {topic}-{partition}");
+        let (connection, epoch) = self.leader(topic, partition).await?;
+        let asked = ListOffsetsPartition::default()
+            .with_partition_index(partition)
+            .with_current_leader_epoch(epoch)
+            .with_timestamp(timestamp);
+        let asked = ListOffsetsTopic::default().with_name(topic_name(topic)).with_partitions(vec![asked]);
+        let request = ListOffsetsRequest::default().with_replica_id((-1).into()).with_topics(vec![asked]);
+        let response = connection.call(request.into(), self.0.config.request_timeout).await?;
+        let ResponseKind::ListOffsets(response) = response else { return Err(ClientError::Incomplete(what())) };
+        let mut partitions = response.topics.iter().flat_map(|topic| &topic.partitions);
+        let answer = partitions.next().ok_or_else(|| ClientError::Incomplete(what()))?;
+        match ResponseError::try_from_code(answer.error_code) {
+            None => Ok(answer.offset),
+            Some(error) => Err(ClientError::Broker { what: what(), error }),
+        }
     }
 
     /// A new producer id and its epoch, for an idempotent producer (KIP-98).
     pub async fn init_producer_id(&self) -> Result<(i64, i16), ClientError> {
+        let tries = self.tries();
+        loop {
+            let tried = self.init_producer_id_once().await;
+            if let Some(outcome) = tries.last(tried).await {
+                return outcome;
+            }
+        }
+    }
+
+    async fn init_producer_id_once(&self) -> Result<(i64, i16), ClientError> {
         let request = InitProducerIdRequest::default()
             .with_transaction_timeout_ms(i32::MAX)
             .with_producer_id(ProducerId(-1))
             .with_producer_epoch(-1);
-        self.retry(async || {
-            let mut error = ClientError::Incomplete("Metadata without a broker".into());
-            let brokers = self.metadata().brokers.clone();
-            for address in brokers.values() {
-                match self.call(address, request.clone().into()).await {
-                    Ok(ResponseKind::InitProducerId(r)) => match ResponseError::try_from_code(r.error_code) {
-                        None => return Ok((r.producer_id.0, r.producer_epoch)),
-                        Some(e) => error = ClientError::Broker { what: "InitProducerId".into(), error: e },
-                    },
-                    Ok(_) => error = ClientError::Incomplete("InitProducerId".into()),
-                    Err(e) => error = e,
-                }
+        let mut error = ClientError::Incomplete("Metadata without a broker".into());
+        for address in self.metadata().brokers.values() {
+            match self.call(address, request.clone().into()).await {
+                Ok(ResponseKind::InitProducerId(r)) => match ResponseError::try_from_code(r.error_code) {
+                    None => return Ok((r.producer_id.0, r.producer_epoch)),
+                    Some(e) => error = ClientError::Broker { what: "InitProducerId".into(), error: e },
+                },
+                Ok(_) => error = ClientError::Incomplete("InitProducerId".into()),
+                Err(e) => error = e,
             }
-            Err(error)
-        })
-        .await
+        }
+        Err(error)
     }
 
     /// A connection to a partition's leader, and the leader's epoch (-1 if the cluster tells none), from what is known.
@@ -348,38 +379,17 @@ impl Client {
         Ok((self.connection(address).await?, epoch))
     }
 
-    /// Does something at a partition's leader; after a retriable error with fresh metadata again.
-    async fn retry_at_leader<T>(
-        &self,
-        topic: &str,
-        partition: i32,
-        mut action: impl AsyncFnMut(Arc<Connection>, i32) -> Result<T, ClientError>,
-    ) -> Result<T, ClientError> {
-        self.retry(async || {
-            let outcome = match self.leader(topic, partition).await {
-                Ok((connection, epoch)) => action(connection, epoch).await,
-                Err(error) => Err(error),
-            };
-            if outcome.as_ref().is_err_and(ClientError::is_retriable) {
-                // Its own error is of no interest: the next try shows whether it helped.
-                let _ = self.refresh(&[topic]).await;
-            }
-            outcome
-        })
-        .await
+    /// Asks for metadata if the outcome of something at a partition's leader says that it may be out of date.
+    async fn refresh_after<T>(&self, outcome: &Result<T, ClientError>, topic: &str) {
+        if outcome.as_ref().is_err_and(ClientError::is_retriable) {
+            // Its own error is of no interest: the next try shows whether it helped.
+            let _ = self.refresh(&[topic]).await;
+        }
     }
 
-    /// Does something until it works, fails for good, or the patience is over.
-    async fn retry<T>(&self, mut action: impl AsyncFnMut() -> Result<T, ClientError>) -> Result<T, ClientError> {
-        let deadline = Instant::now() + self.0.config.patience;
-        loop {
-            match action().await {
-                Err(error) if error.is_retriable() && Instant::now() < deadline => {
-                    tokio::time::sleep(self.0.config.backoff).await;
-                }
-                outcome => return outcome,
-            }
-        }
+    /// Tries from now on, for as long as the patience lasts.
+    fn tries(&self) -> Tries {
+        Tries { deadline: Instant::now() + self.0.config.patience, backoff: self.0.config.backoff }
     }
 
     async fn call(&self, address: &str, body: RequestKind) -> Result<ResponseKind, ClientError> {
@@ -402,6 +412,25 @@ impl Client {
             Err(ClientError::Connection { address: address.to_owned(), why: "cannot be made in time".into() })
         })?;
         Ok(slot.insert(Arc::new(connection)).clone())
+    }
+}
+
+/// A series of tries of one operation.
+struct Tries {
+    deadline: Instant,
+    backoff: Duration,
+}
+
+impl Tries {
+    /// The outcome, if it is to stand: it worked, failed for good, or the patience is over. Otherwise waits a little.
+    async fn last<T>(&self, tried: Result<T, ClientError>) -> Option<Result<T, ClientError>> {
+        match tried {
+            Err(error) if error.is_retriable() && Instant::now() < self.deadline => {
+                tokio::time::sleep(self.backoff).await;
+                None
+            }
+            outcome => Some(outcome),
+        }
     }
 }
 

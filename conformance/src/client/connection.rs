@@ -95,7 +95,8 @@ impl Connection {
         if let Some(error) = ResponseError::try_from_code(answer.error_code) {
             return Err(ClientError::Broker { what: "ApiVersions".into(), error });
         }
-        connection.versions = answer.api_keys.iter().map(|api| (api.api_key, (api.min_version, api.max_version))).collect();
+        connection.versions =
+            answer.api_keys.iter().map(|api| (api.api_key, (api.min_version, api.max_version))).collect();
         Ok(connection)
     }
 

@@ -43,28 +43,33 @@ impl Consumer {
     /// Fetches once, from whoever leads; what is retriable is tried again for as long as the client's patience lasts.
     /// OFFSET_OUT_OF_RANGE is an error: our position was legal once.
     pub async fn poll(&mut self) -> Result<Fetched, ClientError> {
-        let client = self.client.clone();
-        let timeout = client.config().request_timeout + self.max_wait;
-        let (topic, partition) = (self.topic.clone(), self.partition);
-        let what = || format!("Fetch {topic}-{partition} at {}", self.position);
-        let (records, high_watermark) = client
-            .retry_at_leader(&topic, partition, async |connection, epoch| {
-                let answer = connection.call(self.request(epoch).into(), timeout).await?;
-                let ResponseKind::Fetch(answer) = answer else { return Err(ClientError::Incomplete(what())) };
-                if let Some(error) = ResponseError::try_from_code(answer.error_code) {
-                    return Err(ClientError::Broker { what: what(), error });
-                }
-                let mut partitions = answer.responses.into_iter().flat_map(|topic| topic.partitions);
-                let Some(data) = partitions.find(|data| data.partition_index == partition) else {
-                    return Err(ClientError::Incomplete(what()));
-                };
-                match ResponseError::try_from_code(data.error_code) {
-                    Some(error) => Err(ClientError::Broker { what: what(), error }),
-                    None => Ok((data.records.unwrap_or_default(), data.high_watermark)),
-                }
-            })
-            .await?;
-        Ok(Fetched { records: self.take(&records)?, high_watermark })
+        let tries = self.client.tries();
+        loop {
+            let tried = self.fetch().await;
+            self.client.refresh_after(&tried, &self.topic).await;
+            if let Some(outcome) = tries.last(tried).await {
+                let (records, high_watermark) = outcome?;
+                return Ok(Fetched { records: self.take(&records)?, high_watermark });
+            }
+        }
+    }
+
+    async fn fetch(&self) -> Result<(Bytes, i64), ClientError> {
+        let what = || format!("Fetch {}-{} at {}", self.topic, self.partition, self.position);
+        let (connection, epoch) = self.client.leader(&self.topic, self.partition).await?;
+        let timeout = self.client.config().request_timeout + self.max_wait;
+        let answer = connection.call(self.request(epoch).into(), timeout).await?;
+        let ResponseKind::Fetch(answer) = answer else { return Err(ClientError::Incomplete(what())) };
+        if let Some(error) = ResponseError::try_from_code(answer.error_code) {
+            return Err(ClientError::Broker { what: what(), error });
+        }
+        let mut partitions = answer.responses.into_iter().flat_map(|topic| topic.partitions);
+        let data = partitions.find(|data| data.partition_index == self.partition);
+        let data = data.ok_or_else(|| ClientError::Incomplete(what()))?;
+        match ResponseError::try_from_code(data.error_code) {
+            Some(error) => Err(ClientError::Broker { what: what(), error }),
+            None => Ok((data.records.unwrap_or_default(), data.high_watermark)),
+        }
     }
 
     fn request(&self, epoch: i32) -> FetchRequest {
