@@ -39,11 +39,14 @@ pub(super) struct Reply {
     waiting: Arc<Mutex<Waiting>>,
 }
 
+/// Where an answer goes.
+type Answer = oneshot::Sender<Result<ResponseKind, ClientError>>;
+
 #[derive(Default)]
 struct Waiting {
     next: i32,
     closed: Option<String>,
-    requests: HashMap<i32, (ApiKey, i16, oneshot::Sender<Result<ResponseKind, ClientError>>)>,
+    requests: HashMap<i32, (ApiKey, i16, Answer)>,
 }
 
 impl Waiting {

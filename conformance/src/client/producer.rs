@@ -101,7 +101,7 @@ impl Delivery {
 pub struct Producer {
     client: Client,
     config: ProducerConfig,
-    lanes: HashMap<(String, i32), (mpsc::Sender<Batch>, tokio::task::JoinHandle<()>)>,
+    lanes: HashMap<(String, i32), (mpsc::Sender<Box<Batch>>, tokio::task::JoinHandle<()>)>,
 }
 
 impl Drop for Producer {
@@ -147,7 +147,7 @@ impl Producer {
         });
         let deadline = Instant::now() + self.config.delivery_timeout;
         // A lane ends only with its producer; if it did, the dropped `done` says so to whoever waits.
-        let _ = sender.send(Batch { values, done, deadline, attempts: 0, bytes: None }).await;
+        let _ = sender.send(Box::new(Batch { values, done, deadline, attempts: 0, bytes: None })).await;
         Delivery(receiver)
     }
 }
@@ -160,12 +160,12 @@ struct Lane {
     /// Producer id and epoch, if idempotent and asked for already.
     id: Option<(i64, i16)>,
     sequence: i32,
-    waiting: VecDeque<Batch>,
-    flying: VecDeque<(Batch, Reply)>,
+    waiting: VecDeque<Box<Batch>>,
+    flying: VecDeque<(Box<Batch>, Reply)>,
 }
 
 impl Lane {
-    async fn run(mut self, mut queue: mpsc::Receiver<Batch>) {
+    async fn run(mut self, mut queue: mpsc::Receiver<Box<Batch>>) {
         let mut open = true;
         while open || !self.waiting.is_empty() || !self.flying.is_empty() {
             if self.flying.len() < self.config.in_flight.max(1)
@@ -196,16 +196,16 @@ impl Lane {
     /// The answer to the oldest request on its way. It stays in its place until the answer is there, so that a select
     /// may drop this future.
     async fn first_answer(
-        flying: &mut VecDeque<(Batch, Reply)>,
+        flying: &mut VecDeque<(Box<Batch>, Reply)>,
         timeout: Duration,
-    ) -> Option<(Batch, Result<ResponseKind, ClientError>)> {
+    ) -> Option<(Box<Batch>, Result<ResponseKind, ClientError>)> {
         let (_, reply) = flying.front_mut()?;
         let outcome = reply.within(timeout).await;
         flying.pop_front().map(|(batch, _)| (batch, outcome))
     }
 
     /// Sends a batch, with the sequence that it has or gets now.
-    async fn transmit(&mut self, mut batch: Batch) -> Result<(), (Batch, ClientError)> {
+    async fn transmit(&mut self, mut batch: Box<Batch>) -> Result<(), (Box<Batch>, ClientError)> {
         let bytes = match &batch.bytes {
             Some(bytes) => bytes.clone(),
             None => match self.encode(&batch.values).await {
@@ -264,7 +264,7 @@ impl Lane {
     }
 
     /// Tells the sender if it worked; gives the batch back if it did not.
-    fn settle(&self, batch: Batch, answer: Result<ResponseKind, ClientError>) -> Result<(), (Batch, ClientError)> {
+    fn settle(&self, batch: Box<Batch>, answer: Result<ResponseKind, ClientError>) -> Result<(), (Box<Batch>, ClientError)> {
         let what = || format!("Produce {}-{}", self.topic, self.partition);
         let answer = match answer {
             Ok(ResponseKind::Produce(answer)) => answer,
@@ -285,7 +285,7 @@ impl Lane {
     }
 
     /// After a failure: waits for what is still on its way, then puts all that failed back in front, in order.
-    async fn recover(&mut self, mut failed: Vec<(Batch, ClientError)>) {
+    async fn recover(&mut self, mut failed: Vec<(Box<Batch>, ClientError)>) {
         while let Some((batch, answer)) = Self::first_answer(&mut self.flying, self.config.request_timeout).await {
             failed.extend(self.settle(batch, answer).err());
         }
@@ -318,7 +318,7 @@ impl Lane {
 
     /// A sequence is lost for good. What was sent with this producer id may be in the log or not and is given up too;
     /// what was never sent goes on with a new id.
-    fn renounce(&mut self, retried: &mut VecDeque<Batch>, error: &ClientError) {
+    fn renounce(&mut self, retried: &mut VecDeque<Box<Batch>>, error: &ClientError) {
         self.id = None;
         let sent = retried.drain(..).chain(self.waiting.extract_sent());
         for batch in sent {
@@ -329,11 +329,11 @@ impl Lane {
 
 trait ExtractSent {
     /// Takes out the batches that have a sequence.
-    fn extract_sent(&mut self) -> Vec<Batch>;
+    fn extract_sent(&mut self) -> Vec<Box<Batch>>;
 }
 
-impl ExtractSent for VecDeque<Batch> {
-    fn extract_sent(&mut self) -> Vec<Batch> {
+impl ExtractSent for VecDeque<Box<Batch>> {
+    fn extract_sent(&mut self) -> Vec<Box<Batch>> {
         let (sent, fresh) = self.drain(..).partition(|batch| batch.bytes.is_some());
         *self = fresh;
         Vec::from(sent)

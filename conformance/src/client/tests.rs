@@ -62,7 +62,7 @@ impl State {
         if let Some(found) = self.log.iter().filter(same).find(|entry| entry.1 == header.base_sequence) {
             return Ok(found.2);
         }
-        let last = self.log.iter().filter(same).next_back();
+        let last = self.log.iter().rfind(same);
         let due = last.and_then(|entry| batch::parse_header(&entry.3).ok()).map_or(0, |last| last.last_sequence() + 1);
         if header.is_idempotent() && header.base_sequence != due {
             return Err(ResponseError::OutOfOrderSequenceNumber);
