@@ -14,6 +14,7 @@ use bellwether_wire::messages::produce_request::{PartitionProduceData, TopicProd
 use bellwether_wire::{ResponseError, ResponseKind};
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::connection::Reply;
@@ -101,13 +102,18 @@ impl Delivery {
 pub struct Producer {
     client: Client,
     config: ProducerConfig,
-    lanes: HashMap<(String, i32), (mpsc::Sender<Box<Batch>>, tokio::task::JoinHandle<()>)>,
+    lanes: HashMap<(String, i32), LaneHandle>,
+}
+
+struct LaneHandle {
+    queue: mpsc::Sender<Box<Batch>>,
+    task: JoinHandle<()>,
 }
 
 impl Drop for Producer {
     fn drop(&mut self) {
-        for (_, lane) in self.lanes.values() {
-            lane.abort();
+        for lane in self.lanes.values() {
+            lane.task.abort();
         }
     }
 }
@@ -131,8 +137,8 @@ impl Producer {
     /// way to the partition.
     pub async fn send(&mut self, topic: &str, partition: i32, values: Vec<Bytes>) -> Delivery {
         let (done, receiver) = oneshot::channel();
-        let (sender, _) = self.lanes.entry((topic.to_owned(), partition)).or_insert_with(|| {
-            let (sender, queue) = mpsc::channel(self.config.in_flight.max(1));
+        let lane = self.lanes.entry((topic.to_owned(), partition)).or_insert_with(|| {
+            let (sender, receiver) = mpsc::channel(self.config.in_flight.max(1));
             let lane = Lane {
                 client: self.client.clone(),
                 config: self.config.clone(),
@@ -143,11 +149,11 @@ impl Producer {
                 waiting: VecDeque::new(),
                 flying: VecDeque::new(),
             };
-            (sender, tokio::spawn(lane.run(queue)))
+            LaneHandle { queue: sender, task: tokio::spawn(lane.run(receiver)) }
         });
         let deadline = Instant::now() + self.config.delivery_timeout;
         // A lane ends only with its producer; if it did, the dropped `done` says so to whoever waits.
-        let _ = sender.send(Box::new(Batch { values, done, deadline, attempts: 0, bytes: None })).await;
+        let _ = lane.queue.send(Box::new(Batch { values, done, deadline, attempts: 0, bytes: None })).await;
         Delivery(receiver)
     }
 }
@@ -264,7 +270,11 @@ impl Lane {
     }
 
     /// Tells the sender if it worked; gives the batch back if it did not.
-    fn settle(&self, batch: Box<Batch>, answer: Result<ResponseKind, ClientError>) -> Result<(), (Box<Batch>, ClientError)> {
+    fn settle(
+        &self,
+        batch: Box<Batch>,
+        answer: Result<ResponseKind, ClientError>,
+    ) -> Result<(), (Box<Batch>, ClientError)> {
         let what = || format!("Produce {}-{}", self.topic, self.partition);
         let answer = match answer {
             Ok(ResponseKind::Produce(answer)) => answer,
@@ -320,22 +330,11 @@ impl Lane {
     /// what was never sent goes on with a new id.
     fn renounce(&mut self, retried: &mut VecDeque<Box<Batch>>, error: &ClientError) {
         self.id = None;
-        let sent = retried.drain(..).chain(self.waiting.extract_sent());
+        let (sent, fresh) = retried.drain(..).chain(self.waiting.drain(..)).partition(|batch| batch.bytes.is_some());
+        self.waiting = fresh;
+        let sent: VecDeque<Box<Batch>> = sent;
         for batch in sent {
             let _ = batch.done.send(Err(ClientError::Abandoned(error.to_string())));
         }
-    }
-}
-
-trait ExtractSent {
-    /// Takes out the batches that have a sequence.
-    fn extract_sent(&mut self) -> Vec<Box<Batch>>;
-}
-
-impl ExtractSent for VecDeque<Box<Batch>> {
-    fn extract_sent(&mut self) -> Vec<Box<Batch>> {
-        let (sent, fresh) = self.drain(..).partition(|batch| batch.bytes.is_some());
-        *self = fresh;
-        Vec::from(sent)
     }
 }
