@@ -1,1 +1,36 @@
-//! The broker's shell: sockets, disk, clock, threads.
+//! The broker's shell: sockets, disk, clock, threads. It turns the core's effects into IO, in order, and decides nothing of the protocol.
+//!
+//! ```text
+//! server ──▶ node ──▶ produce, fetch, apis ──▶ replica (one lock: partition machine + log + waiters) ──▶ log, sink
+//!                └──▶ controller (one lock: controller machine + metadata log)            │
+//!            lifecycle, tracker, fetcher ──▶ peer ──▶ other nodes             ◀── Follow, AlterPartition
+//! ```
+
+mod apis;
+mod bells;
+mod broker;
+mod clock;
+mod cluster;
+mod config;
+mod controller;
+mod error;
+mod fetch;
+mod fetcher;
+mod frames;
+mod lifecycle;
+mod link;
+mod node;
+mod peer;
+mod produce;
+mod replica;
+mod server;
+mod sink;
+mod store;
+mod tracker;
+
+pub use cluster::Cluster;
+pub use config::{Config, ConfigError, HostPort, Voter};
+pub use error::StartError;
+pub use node::Node;
+pub use peer::{Peer, PeerError};
+pub use sink::TraceSink;

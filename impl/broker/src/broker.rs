@@ -1,0 +1,279 @@
+//! The broker's side of a node: its replicas, its image of the metadata, and the tasks that keep both going.
+
+use std::collections::{BTreeMap, HashMap};
+use std::future::Future;
+use std::ops::Range;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
+
+use bellwether_core::{MetadataImage, Partition, TopicDefaults};
+use bellwether_trace::{RecoveredLog, TopicId, TopicPartition};
+use bellwether_wire::messages::ApiKey;
+use bellwether_wire::{ResponseError, ResponseKind, encode_response};
+use bytes::Bytes;
+use parking_lot::{Mutex, RwLock};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+
+use crate::clock::Clock;
+use crate::config::{Config, HostPort};
+use crate::controller::ControllerNode;
+use crate::error::StartError;
+use crate::fetcher::Fetchers;
+use crate::lifecycle::{self, Signal};
+use crate::link::ControllerLink;
+use crate::replica::{Outgoing, Replica};
+use crate::sink::TraceSink;
+use crate::store::{Found, Store};
+
+pub(crate) struct Broker {
+    pub(crate) config: Config,
+    pub(crate) clock: Clock,
+    pub(crate) sink: Arc<TraceSink>,
+    /// The controller's address for every request, and itself if it is in this process.
+    pub(crate) link: ControllerLink,
+    pub(crate) local_controller: Option<Arc<ControllerNode>>,
+    pub(crate) advertised: HostPort,
+    pub(crate) image: RwLock<MetadataImage>,
+    /// The offset of the image, for whoever waits for something to show up in it.
+    pub(crate) image_offset: watch::Sender<i64>,
+    /// Partitions are told of the metadata, and clients are served: true from the first registration on.
+    pub(crate) serving: watch::Sender<bool>,
+    /// The controller counts on this broker.
+    pub(crate) running: watch::Sender<bool>,
+    /// The broker may stop: the controller has let it go.
+    pub(crate) stopped: watch::Sender<bool>,
+    pub(crate) broker_epoch: AtomicI64,
+    pub(crate) signals: mpsc::UnboundedSender<Signal>,
+    pub(crate) producer_ids: tokio::sync::Mutex<Range<i64>>,
+    replicas: RwLock<HashMap<TopicPartition, Arc<Replica>>>,
+    store: Store,
+    out: mpsc::UnboundedSender<Outgoing>,
+    tasks: Mutex<JoinSet<()>>,
+}
+
+/// The ends of a broker's queues, for its tasks.
+pub(crate) struct Queues {
+    out: mpsc::UnboundedReceiver<Outgoing>,
+    signals: mpsc::UnboundedReceiver<Signal>,
+}
+
+impl Broker {
+    /// Recovers what is on disk. Nothing runs yet.
+    pub(crate) fn open(
+        config: Config,
+        advertised: HostPort,
+        controller: HostPort,
+        local_controller: Option<Arc<ControllerNode>>,
+        sink: Arc<TraceSink>,
+        clock: Clock,
+    ) -> Result<(Arc<Broker>, Queues), StartError> {
+        let store = Store::open(&config)?;
+        let (out, out_queue) = mpsc::unbounded_channel();
+        let (signals, signal_queue) = mpsc::unbounded_channel();
+        let mut replicas = HashMap::new();
+        for Found { topic, tp, log, recovered } in store.recover()? {
+            let partition = Partition::new(tp, config.node_id, recovered, config.rules);
+            let replica = Replica::new(topic.into(), config.node_id, partition, log, sink.clone(), out.clone());
+            replicas.insert(tp, replica);
+        }
+        let defaults = TopicDefaults { min_isr: config.min_isr, unclean: config.unclean_election };
+        let broker = Broker {
+            link: ControllerLink::new(controller, config.node_id, sink.clone()),
+            local_controller,
+            advertised,
+            image: RwLock::new(MetadataImage::new(defaults)),
+            image_offset: watch::Sender::new(-1),
+            serving: watch::Sender::new(false),
+            running: watch::Sender::new(false),
+            stopped: watch::Sender::new(false),
+            broker_epoch: AtomicI64::new(-1),
+            signals,
+            producer_ids: tokio::sync::Mutex::new(0..0),
+            replicas: RwLock::new(replicas),
+            store,
+            out,
+            tasks: Mutex::new(JoinSet::new()),
+            config,
+            clock,
+            sink,
+        };
+        Ok((Arc::new(broker), Queues { out: out_queue, signals: signal_queue }))
+    }
+
+    /// What was recovered, for the `start` event.
+    pub(crate) fn recovered(&self) -> Vec<RecoveredLog> {
+        let mut logs: Vec<_> = self.replicas.read().values().map(|r| r.recovered()).collect();
+        logs.sort_by_key(|log| log.tp);
+        logs
+    }
+
+    /// Registers, follows the metadata log, replicates.
+    pub(crate) fn run(self: &Arc<Self>, queues: Queues) {
+        self.spawn(lifecycle::run(self.clone(), queues.signals));
+        self.spawn(crate::tracker::follow_metadata(self.clone()));
+        self.spawn(carry_outgoing(self.clone(), queues.out));
+        self.spawn(tick(self.clone()));
+        self.spawn(checkpoint(self.clone()));
+    }
+
+    /// Runs a task until the broker stops.
+    pub(crate) fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let mut tasks = self.tasks.lock();
+        while tasks.try_join_next().is_some() {}
+        tasks.spawn(task);
+    }
+
+    /// Ends all tasks, writes the last checkpoint and closes the logs.
+    pub(crate) async fn close(&self) {
+        let mut tasks = std::mem::take(&mut *self.tasks.lock());
+        tasks.shutdown().await;
+        self.write_checkpoint();
+        let replicas: Vec<_> = self.replicas.read().values().cloned().collect();
+        replicas.iter().for_each(|r| r.close());
+    }
+
+    pub(crate) fn epoch(&self) -> i64 {
+        self.broker_epoch.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn topic_name(&self, id: TopicId) -> String {
+        self.image.read().topic(id).map(|t| t.name.clone()).unwrap_or_default()
+    }
+
+    pub(crate) fn topic_id(&self, name: &str) -> Option<TopicId> {
+        self.image.read().topic_named(name).map(|t| t.id)
+    }
+
+    /// The replica of a partition that a client names. NOT_LEADER_OR_FOLLOWER if it is elsewhere, UNKNOWN_TOPIC_OR_PARTITION if there is no such
+    /// partition.
+    pub(crate) fn replica_by_name(&self, topic: &str, partition: i32) -> Result<Arc<Replica>, ResponseError> {
+        let tp = {
+            let image = self.image.read();
+            let topic = image.topic_named(topic).ok_or(ResponseError::UnknownTopicOrPartition)?;
+            if !topic.partitions.contains_key(&partition) {
+                return Err(ResponseError::UnknownTopicOrPartition);
+            }
+            TopicPartition { topic: topic.id, partition }
+        };
+        self.replicas.read().get(&tp).cloned().ok_or(ResponseError::NotLeaderOrFollower)
+    }
+
+    /// The same by id: UNKNOWN_TOPIC_ID if there is no such topic.
+    pub(crate) fn replica_by_id(&self, tp: TopicPartition) -> Result<Arc<Replica>, ResponseError> {
+        if let Some(replica) = self.replicas.read().get(&tp) {
+            return Ok(replica.clone());
+        }
+        let image = self.image.read();
+        let topic = image.topic(tp.topic).ok_or(ResponseError::UnknownTopicId)?;
+        let known = topic.partitions.contains_key(&tp.partition);
+        Err(if known { ResponseError::NotLeaderOrFollower } else { ResponseError::UnknownTopicOrPartition })
+    }
+
+    /// Tells partitions what the image says of them: those of `only` that have a replica here, or all. A partition that is new here is made.
+    pub(crate) fn tell_partitions(&self, only: Option<&std::collections::BTreeSet<TopicPartition>>) {
+        let node = self.config.node_id;
+        let deltas: BTreeMap<TopicPartition, _> = {
+            let image = self.image.read();
+            let delta = |tp: TopicPartition| {
+                let delta = image.delta(tp)?;
+                let name = image.topic(tp.topic)?.name.clone();
+                delta.replicas.contains(&node).then_some((tp, (name, delta)))
+            };
+            match only {
+                Some(only) => only.iter().copied().filter_map(delta).collect(),
+                None => image.partitions_of(node).filter_map(delta).collect(),
+            }
+        };
+        let now = self.clock.now();
+        for (tp, (topic, delta)) in deltas {
+            match self.replica_or_new(&topic, tp) {
+                Ok(replica) => replica.apply(now, &delta),
+                Err(error) => tracing::error!(topic, %tp, %error, "the partition cannot be created"),
+            }
+        }
+    }
+
+    fn replica_or_new(&self, topic: &str, tp: TopicPartition) -> Result<Arc<Replica>, bellwether_log::LogError> {
+        if let Some(replica) = self.replicas.read().get(&tp) {
+            return Ok(replica.clone());
+        }
+        let mut replicas = self.replicas.write();
+        if let Some(replica) = replicas.get(&tp) {
+            return Ok(replica.clone());
+        }
+        let (log, recovered) = self.store.create(topic, tp)?;
+        let partition = Partition::new(tp, self.config.node_id, recovered, self.config.rules);
+        let replica =
+            Replica::new(topic.into(), self.config.node_id, partition, log, self.sink.clone(), self.out.clone());
+        replicas.insert(tp, replica.clone());
+        Ok(replica)
+    }
+
+    /// Encodes a response; the Lamport clock goes with it if the request had one.
+    pub(crate) fn encode(
+        &self,
+        api_key: ApiKey,
+        version: i16,
+        correlation_id: i32,
+        lamport: Option<u64>,
+        body: ResponseKind,
+    ) -> Option<Vec<Bytes>> {
+        let lamport = lamport.map(|_| self.sink.stamp());
+        match encode_response(api_key, version, correlation_id, lamport, &body) {
+            Ok(frame) => Some(vec![frame]),
+            Err(error) => {
+                tracing::error!(%error, "a response cannot be encoded");
+                None
+            }
+        }
+    }
+
+    fn write_checkpoint(&self) {
+        let replicas: Vec<_> = self.replicas.read().values().cloned().collect();
+        let entries: Vec<_> = replicas.iter().map(|r| (&*r.topic, r.tp.partition, r.high_watermark())).collect();
+        if let Err(error) = self.store.checkpoint(entries.into_iter()) {
+            tracing::error!(%error, "the high watermark checkpoint cannot be written");
+        }
+    }
+}
+
+/// Carries what partitions ask for to the fetchers and to the controller.
+async fn carry_outgoing(broker: Arc<Broker>, mut queue: mpsc::UnboundedReceiver<Outgoing>) {
+    let mut fetchers = Fetchers::new(broker.clone());
+    let mut batch = Vec::new();
+    while queue.recv_many(&mut batch, 1024).await > 0 {
+        for outgoing in batch.drain(..) {
+            match outgoing {
+                Outgoing::Follow(replica, leader) => fetchers.follow(replica, leader),
+                Outgoing::AlterPartition(replica, request) => {
+                    broker.spawn(crate::link::alter_partition(broker.clone(), replica, request));
+                }
+            }
+        }
+        fetchers.settle();
+    }
+}
+
+/// Lets leaders look for replicas that lag, as often as Kafka does.
+async fn tick(broker: Arc<Broker>) {
+    let lag = broker.config.replica_lag_ms;
+    let mut interval = tokio::time::interval(Duration::from_millis((lag / 2).max(1)));
+    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        interval.tick().await;
+        let replicas: Vec<_> = broker.replicas.read().values().cloned().collect();
+        let now = broker.clock.now();
+        replicas.iter().for_each(|r| r.tick(now, lag));
+    }
+}
+
+async fn checkpoint(broker: Arc<Broker>) {
+    let mut interval = tokio::time::interval(Duration::from_millis(broker.config.checkpoint_ms));
+    interval.tick().await;
+    loop {
+        interval.tick().await;
+        broker.write_checkpoint();
+    }
+}

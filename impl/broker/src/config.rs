@@ -1,0 +1,374 @@
+//! Configuration under Kafka's own names, from a server.properties file or one `key=value` at a time.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use bellwether_core::Rules;
+use bellwether_trace::NodeId;
+
+/// Where something listens. Port 0 asks the system for a free one.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct HostPort {
+    /// A name or an address.
+    pub host: String,
+    /// The port.
+    pub port: u16,
+}
+
+impl fmt::Display for HostPort {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.host.contains(':') {
+            true => write!(f, "[{}]:{}", self.host, self.port),
+            false => write!(f, "{}:{}", self.host, self.port),
+        }
+    }
+}
+
+impl FromStr for HostPort {
+    type Err = String;
+
+    fn from_str(s: &str) -> Result<HostPort, String> {
+        let bad = || format!("'{s}' is not HOST:PORT");
+        let (host, port) = s.rsplit_once(':').ok_or_else(bad)?;
+        let host = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
+        Ok(HostPort { host: host.to_string(), port: port.parse().map_err(|_| bad())? })
+    }
+}
+
+/// A member of `controller.quorum.voters`, written `id@host:port`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Voter {
+    /// The controller's node id.
+    pub id: NodeId,
+    /// Where brokers reach it.
+    pub address: HostPort,
+}
+
+impl FromStr for Voter {
+    type Err = String;
+
+    fn from_str(s: &str) -> Result<Voter, String> {
+        let (id, address) = s.split_once('@').ok_or_else(|| format!("'{s}' is not ID@HOST:PORT"))?;
+        let id = id.parse().map_err(|_| format!("'{id}' is not a node id"))?;
+        Ok(Voter { id, address: address.parse()? })
+    }
+}
+
+/// A configuration that cannot be used: one sentence for the user.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct ConfigError(pub String);
+
+/// The configuration of one node. Defaults are Kafka's, except that a node without `log.dirs` keeps everything in memory.
+#[derive(Clone, Debug)]
+#[allow(missing_docs, reason = "each field is the Kafka configuration named in the table below")]
+pub struct Config {
+    pub node_id: NodeId,
+    pub broker: bool,
+    pub controller: bool,
+    pub listen: HostPort,
+    pub advertised: Option<HostPort>,
+    pub voters: Vec<Voter>,
+    pub log_dir: Option<PathBuf>,
+    pub num_partitions: i32,
+    pub replication_factor: i16,
+    pub min_isr: i32,
+    pub unclean_election: bool,
+    pub auto_create: bool,
+    pub session_timeout_ms: u64,
+    pub heartbeat_ms: u64,
+    pub replica_lag_ms: u64,
+    pub replica_fetch_wait_ms: u64,
+    pub replica_fetch_backoff_ms: u64,
+    pub replica_fetch_max_bytes: usize,
+    pub replica_fetch_response_max_bytes: usize,
+    pub fetch_max_bytes: usize,
+    pub message_max_bytes: usize,
+    pub segment_bytes: usize,
+    pub flush_interval_messages: u64,
+    pub checkpoint_ms: u64,
+    pub request_max_bytes: usize,
+    pub run_id: Option<String>,
+    pub rules: Rules,
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config {
+            node_id: 1,
+            broker: true,
+            controller: true,
+            listen: HostPort { host: "127.0.0.1".into(), port: 9092 },
+            advertised: None,
+            voters: Vec::new(),
+            log_dir: None,
+            num_partitions: 1,
+            replication_factor: 1,
+            min_isr: 1,
+            unclean_election: false,
+            auto_create: true,
+            session_timeout_ms: 9_000,
+            heartbeat_ms: 2_000,
+            replica_lag_ms: 30_000,
+            replica_fetch_wait_ms: 500,
+            replica_fetch_backoff_ms: 1_000,
+            replica_fetch_max_bytes: 1 << 20,
+            replica_fetch_response_max_bytes: 10 << 20,
+            fetch_max_bytes: 55 << 20,
+            message_max_bytes: 1_048_588,
+            segment_bytes: 1 << 30,
+            flush_interval_messages: u64::MAX,
+            checkpoint_ms: 5_000,
+            request_max_bytes: 100 << 20,
+            run_id: None,
+            rules: Rules::all(),
+        }
+    }
+}
+
+type Set = fn(&mut Config, &str) -> Result<(), String>;
+
+/// One row a configuration: its Kafka name, and how its value is taken.
+const KEYS: &[(&str, Set)] = &[
+    ("node.id", |c, v| number(v, 0, i32::MAX).map(|n| c.node_id = n)),
+    ("broker.id", |c, v| number(v, 0, i32::MAX).map(|n| c.node_id = n)),
+    ("process.roles", set_roles),
+    ("listeners", |c, v| listener(v).map(|a| c.listen = a)),
+    ("advertised.listeners", |c, v| listener(v).map(|a| c.advertised = Some(a))),
+    ("controller.quorum.voters", |c, v| voters(v).map(|l| c.voters = l)),
+    ("log.dirs", set_log_dir),
+    ("log.dir", set_log_dir),
+    ("num.partitions", |c, v| number(v, 1, i32::MAX).map(|n| c.num_partitions = n)),
+    ("default.replication.factor", |c, v| number(v, 1, i16::MAX).map(|n| c.replication_factor = n)),
+    ("min.insync.replicas", |c, v| number(v, 1, i32::MAX).map(|n| c.min_isr = n)),
+    ("unclean.leader.election.enable", |c, v| boolean(v).map(|b| c.unclean_election = b)),
+    ("auto.create.topics.enable", |c, v| boolean(v).map(|b| c.auto_create = b)),
+    ("broker.session.timeout.ms", |c, v| number(v, 1, u64::MAX).map(|n| c.session_timeout_ms = n)),
+    ("broker.heartbeat.interval.ms", |c, v| number(v, 1, u64::MAX).map(|n| c.heartbeat_ms = n)),
+    ("replica.lag.time.max.ms", |c, v| number(v, 1, u64::MAX).map(|n| c.replica_lag_ms = n)),
+    ("replica.fetch.wait.max.ms", |c, v| number(v, 0, i32::MAX as u64).map(|n| c.replica_fetch_wait_ms = n)),
+    ("replica.fetch.backoff.ms", |c, v| number(v, 1, u64::MAX).map(|n| c.replica_fetch_backoff_ms = n)),
+    ("replica.fetch.max.bytes", |c, v| number(v, 0, i32::MAX as usize).map(|n| c.replica_fetch_max_bytes = n)),
+    ("replica.fetch.response.max.bytes", |c, v| {
+        number(v, 0, i32::MAX as usize).map(|n| c.replica_fetch_response_max_bytes = n)
+    }),
+    ("fetch.max.bytes", |c, v| number(v, 1024, i32::MAX as usize).map(|n| c.fetch_max_bytes = n)),
+    ("message.max.bytes", |c, v| number(v, 0, i32::MAX as usize).map(|n| c.message_max_bytes = n)),
+    ("log.segment.bytes", |c, v| number(v, 14, i32::MAX as usize).map(|n| c.segment_bytes = n)),
+    ("log.flush.interval.messages", |c, v| number(v, 1, u64::MAX).map(|n| c.flush_interval_messages = n)),
+    ("replica.high.watermark.checkpoint.interval.ms", |c, v| number(v, 1, u64::MAX).map(|n| c.checkpoint_ms = n)),
+    ("socket.request.max.bytes", |c, v| number(v, 1, i32::MAX as usize).map(|n| c.request_max_bytes = n)),
+    ("bellwether.run.id", |c, v| {
+        c.run_id = Some(v.to_string());
+        Ok(())
+    }),
+];
+
+/// Names of Kafka's own sample server.properties that change nothing here: taken with a warning, so that the file works as it is.
+const WITHOUT_EFFECT: &[&str] = &[
+    "controller.listener.names",
+    "group.coordinator.rebalance.protocols",
+    "group.initial.rebalance.delay.ms",
+    "inter.broker.listener.name",
+    "listener.security.protocol.map",
+    "log.flush.interval.ms",
+    "log.retention.bytes",
+    "log.retention.check.interval.ms",
+    "log.retention.hours",
+    "num.io.threads",
+    "num.network.threads",
+    "num.recovery.threads.per.data.dir",
+    "offsets.topic.replication.factor",
+    "share.coordinator.state.topic.min.isr",
+    "share.coordinator.state.topic.replication.factor",
+    "socket.receive.buffer.bytes",
+    "socket.send.buffer.bytes",
+    "transaction.state.log.min.isr",
+    "transaction.state.log.replication.factor",
+];
+
+impl Config {
+    /// The preset for tests and CI: a leader that is killed is replaced well under a second, even on a busy machine.
+    pub fn test_timeouts(&mut self) {
+        self.session_timeout_ms = 500;
+        self.heartbeat_ms = 75;
+        self.replica_lag_ms = 1_000;
+        self.replica_fetch_wait_ms = 100;
+        self.replica_fetch_backoff_ms = 50;
+    }
+
+    /// Sets one configuration by its Kafka name.
+    pub fn set(&mut self, key: &str, value: &str) -> Result<(), ConfigError> {
+        if let Some((name, set)) = KEYS.iter().find(|(name, _)| *name == key) {
+            return set(self, value.trim()).map_err(|why| ConfigError(format!("{name}: {why}")));
+        }
+        if WITHOUT_EFFECT.contains(&key) {
+            tracing::warn!("configuration {key} has no effect here");
+            return Ok(());
+        }
+        let near = KEYS.iter().map(|(name, _)| *name).min_by_key(|name| distance(name, key));
+        let hint = near.filter(|n| distance(n, key) <= 6).map(|n| format!(", did you mean {n}?")).unwrap_or_default();
+        Err(ConfigError(format!("unknown configuration '{key}'{hint}")))
+    }
+
+    /// Sets one configuration from `key=value`.
+    pub fn set_pair(&mut self, pair: &str) -> Result<(), ConfigError> {
+        let (key, value) = pair.split_once('=').ok_or_else(|| ConfigError(format!("'{pair}' is not key=value")))?;
+        self.set(key.trim(), value)
+    }
+
+    /// Reads a server.properties file: `key=value` lines, `#` and `!` comments.
+    pub fn read_file(&mut self, path: &Path) -> Result<(), ConfigError> {
+        let bad = |why: String| ConfigError(format!("{}: {why}", path.display()));
+        let text = std::fs::read_to_string(path).map_err(|e| bad(e.to_string()))?;
+        for (i, line) in text.lines().enumerate() {
+            let line = line.trim();
+            if !line.is_empty() && !line.starts_with(['#', '!']) {
+                self.set_pair(line).map_err(|e| bad(format!("line {}: {e}", i + 1)))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Sets `process.roles`.
+    pub fn set_roles(&mut self, roles: &str) -> Result<(), ConfigError> {
+        set_roles(self, roles).map_err(ConfigError)
+    }
+
+    /// Sets `controller.quorum.voters`.
+    pub fn set_voters(&mut self, list: &str) -> Result<(), ConfigError> {
+        self.voters = voters(list).map_err(ConfigError)?;
+        Ok(())
+    }
+
+    /// What only shows when all is known: a broker must know a controller, and there is one controller for now.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let fail = |why: &str| Err(ConfigError(why.to_string()));
+        if self.voters.len() > 1 {
+            return fail("controller.quorum.voters: only one controller is supported so far");
+        }
+        match self.voters.first() {
+            None if !self.controller => fail("controller.quorum.voters: a node that is no controller must know one"),
+            Some(voter) if self.controller != (voter.id == self.node_id) => {
+                fail("controller.quorum.voters: exactly the voters have the role controller")
+            }
+            _ if self.heartbeat_ms >= self.session_timeout_ms => {
+                fail("broker.heartbeat.interval.ms must be below broker.session.timeout.ms")
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+fn number<T: FromStr + PartialOrd + fmt::Display>(v: &str, min: T, max: T) -> Result<T, String> {
+    let n: T = v.parse().map_err(|_| format!("'{v}' is not a number from {min} to {max}"))?;
+    if n < min || n > max { Err(format!("{v} is not from {min} to {max}")) } else { Ok(n) }
+}
+
+fn boolean(v: &str) -> Result<bool, String> {
+    v.parse().map_err(|_| format!("'{v}' is neither true nor false"))
+}
+
+fn set_roles(config: &mut Config, v: &str) -> Result<(), String> {
+    let (mut broker, mut controller) = (false, false);
+    for role in v.split(',') {
+        match role.trim() {
+            "broker" => broker = true,
+            "controller" => controller = true,
+            other => return Err(format!("'{other}' is neither broker nor controller")),
+        }
+    }
+    (config.broker, config.controller) = (broker, controller);
+    Ok(())
+}
+
+fn set_log_dir(config: &mut Config, v: &str) -> Result<(), String> {
+    if v.is_empty() || v.contains(',') {
+        return Err("exactly one directory is supported".into());
+    }
+    config.log_dir = Some(PathBuf::from(v));
+    Ok(())
+}
+
+fn listener(v: &str) -> Result<HostPort, String> {
+    // A second listener, as for controllers in Kafka's sample, is not needed: one serves all.
+    let first = v.split(',').next().unwrap_or(v).trim();
+    let (name, address) = first.split_once("://").ok_or_else(|| format!("'{first}' is not NAME://HOST:PORT"))?;
+    if name != "PLAINTEXT" {
+        return Err(format!("listener {name}: only PLAINTEXT is supported so far"));
+    }
+    let mut address: HostPort = address.parse()?;
+    if address.host.is_empty() {
+        address.host = "0.0.0.0".into();
+    }
+    Ok(address)
+}
+
+fn voters(v: &str) -> Result<Vec<Voter>, String> {
+    v.split(',').map(|voter| voter.trim().parse()).collect()
+}
+
+/// Edit distance, for the hint in an error message.
+fn distance(a: &str, b: &str) -> usize {
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.bytes().enumerate() {
+        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
+        for (j, y) in b.bytes().enumerate() {
+            let next = (diagonal + usize::from(x != y)).min(row[j] + 1).min(row[j + 1] + 1);
+            diagonal = std::mem::replace(&mut row[j + 1], next);
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kafka_names_are_taken_and_later_ones_win() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("server.properties");
+        std::fs::write(
+            &path,
+            "# a comment\n! and another\n\nnode.id = 3\nprocess.roles=broker\nlisteners=PLAINTEXT://:9095\n\
+             controller.quorum.voters=100@localhost:9093\nnum.io.threads=8\nmin.insync.replicas=2\n",
+        )
+        .unwrap();
+        let mut config = Config::default();
+        config.read_file(&path).unwrap();
+        config.set_pair("min.insync.replicas=1").unwrap();
+        assert_eq!((config.node_id, config.broker, config.controller), (3, true, false));
+        assert_eq!(config.listen.to_string(), "0.0.0.0:9095");
+        assert_eq!(config.voters, vec!["100@localhost:9093".parse().unwrap()]);
+        assert_eq!(config.min_isr, 1);
+        assert_eq!(config.check(), Ok(()));
+    }
+
+    #[test]
+    fn an_unknown_name_or_a_bad_value_is_one_clear_sentence() {
+        let mut config = Config::default();
+        let mut error = |pair: &str| config.set_pair(pair).unwrap_err().to_string();
+        assert_eq!(
+            error("min.insync.replica=2"),
+            "unknown configuration 'min.insync.replica', did you mean min.insync.replicas?"
+        );
+        assert_eq!(error("something.else.entirely=2"), "unknown configuration 'something.else.entirely'");
+        assert_eq!(error("num.partitions=0"), "num.partitions: 0 is not from 1 to 2147483647");
+        assert_eq!(error("auto.create.topics.enable=yes"), "auto.create.topics.enable: 'yes' is neither true nor false");
+        assert_eq!(error("nonsense"), "'nonsense' is not key=value");
+        assert!(error("listeners=SSL://h:1").contains("only PLAINTEXT"));
+    }
+
+    #[test]
+    fn a_broker_without_a_controller_is_refused() {
+        let mut config = Config::default();
+        config.set_roles("broker").unwrap();
+        assert!(config.check().is_err());
+        config.set_voters("1@localhost:1").unwrap();
+        assert!(config.check().is_err(), "node 1 is a voter but no controller");
+        config.set_voters("2@localhost:1").unwrap();
+        assert_eq!(config.check(), Ok(()));
+    }
+}

@@ -1,0 +1,282 @@
+//! Fetch: consumers read up to the high watermark, followers up to the log end; both wait for something to send.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bellwether_core::FetchIn;
+use bellwether_trace::{ErrorCode, FetchAnswer, NodeId, TopicId, TopicPartition};
+use bellwether_wire::messages::{ApiKey, FetchRequest};
+use bellwether_wire::{FetchPartition, FetchReply, FetchTopic, ResponseError, encode_fetch};
+use bytes::Bytes;
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use crate::bells::Bell;
+use crate::broker::Broker;
+use crate::replica::{Replica, token};
+use crate::server::Answer;
+
+/// The names of the response, and how to encode it.
+struct Head {
+    broker: Arc<Broker>,
+    version: i16,
+    correlation_id: i32,
+    lamport: Option<u64>,
+    reply: FetchReply,
+}
+
+/// A partition that a consumer asks for.
+struct Asked {
+    replica: Result<Arc<Replica>, ResponseError>,
+    leader_epoch: i32,
+    offset: i64,
+    max_bytes: usize,
+}
+
+/// A partition that a follower asks for.
+struct Followed {
+    replica: Arc<Replica>,
+    fetch: FetchIn,
+    max_bytes: usize,
+}
+
+pub(crate) fn fetch(
+    broker: &Arc<Broker>,
+    version: i16,
+    correlation_id: i32,
+    lamport: Option<u64>,
+    request: FetchRequest,
+) -> Answer {
+    let follower = if version >= 15 { request.replica_state.replica_id.0 } else { request.replica_id.0 };
+    let head = Head { broker: broker.clone(), version, correlation_id, lamport, reply: FetchReply::default() };
+    if request.session_id != 0 && request.session_epoch > 0 {
+        // We never open a session: every fetch is a full one (KIP-227).
+        let mut head = head;
+        head.reply.error_code = ResponseError::FetchSessionIdNotFound.code();
+        return head.answer();
+    }
+    let deadline = Instant::now() + Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0));
+    match follower {
+        0.. => follow(head, follower, deadline, request),
+        _ => consume(head, deadline, request),
+    }
+}
+
+fn consume(mut head: Head, deadline: Instant, request: FetchRequest) -> Answer {
+    let min_bytes = usize::try_from(request.min_bytes).unwrap_or(0);
+    let max_bytes = usize::try_from(request.max_bytes).unwrap_or(0).min(head.broker.config.fetch_max_bytes);
+    let mut asked = Vec::new();
+    for topic in request.topics {
+        let (name, id) = head.topic(&topic.topic, topic.topic_id.as_u128());
+        let mut partitions = Vec::with_capacity(topic.partitions.len());
+        for partition in topic.partitions {
+            asked.push(Asked {
+                replica: head.replica(&topic.topic, id, partition.partition),
+                leader_epoch: partition.current_leader_epoch,
+                offset: partition.fetch_offset,
+                max_bytes: usize::try_from(partition.partition_max_bytes).unwrap_or(0),
+            });
+            partitions.push(FetchPartition { index: partition.partition, ..FetchPartition::default() });
+        }
+        head.reply.topics.push(FetchTopic { name, id, partitions });
+    }
+    let bell = Bell::new(Notify::new());
+    if min_bytes == 0 || Instant::now() >= deadline || enough(&asked, min_bytes, max_bytes, &bell) {
+        take_down(&asked, &bell);
+        read(&mut head, &asked, max_bytes);
+        return head.answer();
+    }
+    let mut waiting = WaitingConsumer { asked, bell };
+    Answer::Later(Box::pin(async move {
+        loop {
+            let rung = tokio::time::timeout_at(deadline, waiting.bell.notified()).await;
+            if rung.is_err() || enough(&waiting.asked, min_bytes, max_bytes, &waiting.bell) {
+                break;
+            }
+        }
+        take_down(&waiting.asked, &waiting.bell);
+        read(&mut head, &waiting.asked, max_bytes);
+        waiting.asked.clear();
+        head.encode()
+    }))
+}
+
+/// Takes its bell down also when the connection ends while it waits.
+struct WaitingConsumer {
+    asked: Vec<Asked>,
+    bell: Bell,
+}
+
+impl Drop for WaitingConsumer {
+    fn drop(&mut self) {
+        take_down(&self.asked, &self.bell);
+    }
+}
+
+fn take_down(asked: &[Asked], bell: &Bell) {
+    asked.iter().flat_map(|a| &a.replica).for_each(|replica| replica.forget_consumer(bell));
+}
+
+/// Are there `min_bytes`, or an error to tell? If not, the bell hangs at every partition.
+fn enough(asked: &[Asked], min_bytes: usize, max_bytes: usize, bell: &Bell) -> bool {
+    let mut sum = 0;
+    for one in asked {
+        let Ok(replica) = &one.replica else { return true };
+        match replica.consumable(one.leader_epoch, one.offset, one.max_bytes.min(max_bytes), min_bytes > 1, bell) {
+            Some(bytes) => sum += bytes,
+            None => return true,
+        }
+        if sum >= min_bytes {
+            return true;
+        }
+    }
+    // A fetch without partitions waits as well, as in Kafka.
+    false
+}
+
+/// Reads all partitions. The first batch of the first partition that has one comes whole, however large; after that the limits hold (KIP-74).
+fn read(head: &mut Head, asked: &[Asked], max_bytes: usize) {
+    let mut left = max_bytes;
+    let mut none_yet = true;
+    let places = head.reply.topics.iter_mut().flat_map(|t| &mut t.partitions);
+    for (place, one) in places.zip(asked) {
+        let replica = match &one.replica {
+            Ok(replica) => replica,
+            Err(error) => {
+                fail(place, *error);
+                continue;
+            }
+        };
+        let consumed = replica.consume(one.leader_epoch, one.offset, one.max_bytes.min(left), none_yet);
+        left = left.saturating_sub(consumed.bytes);
+        none_yet &= consumed.bytes == 0;
+        place.error_code = consumed.error.map_or(0, |e| e.code());
+        place.high_watermark = consumed.high_watermark;
+        place.last_stable_offset = consumed.high_watermark;
+        place.log_start_offset = consumed.log_start;
+        place.records = consumed.records;
+    }
+}
+
+fn fail(place: &mut FetchPartition, error: ResponseError) {
+    place.error_code = error.code();
+    (place.high_watermark, place.last_stable_offset, place.log_start_offset) = (-1, -1, -1);
+}
+
+fn follow(mut head: Head, follower: NodeId, deadline: Instant, request: FetchRequest) -> Answer {
+    let now = head.broker.clock.now();
+    let token = token();
+    let max_bytes = usize::try_from(request.max_bytes).unwrap_or(0);
+    let bell = Bell::new(Notify::new());
+    let mut followed: Vec<Option<Followed>> = Vec::new();
+    let mut ready = Instant::now() >= deadline;
+    for topic in request.topics {
+        let (name, id) = head.topic(&topic.topic, topic.topic_id.as_u128());
+        let mut partitions = Vec::with_capacity(topic.partitions.len());
+        for partition in topic.partitions {
+            let mut place = FetchPartition { index: partition.partition, ..FetchPartition::default() };
+            let fetch = FetchIn {
+                token,
+                follower,
+                leader_epoch: partition.current_leader_epoch,
+                fetch_offset: partition.fetch_offset,
+                last_fetched_epoch: partition.last_fetched_epoch,
+                broker_epoch: request.replica_state.replica_epoch,
+            };
+            let received = head.replica(&topic.topic, id, partition.partition).and_then(|replica| {
+                let received = replica.receive(now, head.lamport, &fetch, &bell)?;
+                Ok((replica, received))
+            });
+            let mut waits = None;
+            match received {
+                Err(error) => {
+                    fail(&mut place, error);
+                    ready = true;
+                }
+                Ok((replica, received)) => {
+                    ready |= received.ready;
+                    match received.answer {
+                        FetchAnswer::Ok => {
+                            let max_bytes = usize::try_from(partition.partition_max_bytes).unwrap_or(0);
+                            waits = Some(Followed { replica, fetch, max_bytes });
+                        }
+                        FetchAnswer::Diverging { epoch, end } => place.diverging = Some((epoch, end)),
+                        FetchAnswer::Error(error) => {
+                            fail(&mut place, ResponseError::UnknownServerError);
+                            place.error_code = error.code();
+                        }
+                    }
+                }
+            }
+            followed.push(waits);
+            partitions.push(place);
+        }
+        head.reply.topics.push(FetchTopic { name, id, partitions });
+    }
+    if ready {
+        respond(&mut head, &followed, max_bytes, &bell);
+        return head.answer();
+    }
+    Answer::Later(Box::pin(async move {
+        let all_wait = || followed.iter().flatten().all(|f| f.replica.still_waits(&f.fetch, &bell));
+        while tokio::time::timeout_at(deadline, bell.notified()).await.is_ok() && all_wait() {}
+        respond(&mut head, &followed, max_bytes, &bell);
+        head.encode()
+    }))
+}
+
+fn respond(head: &mut Head, followed: &[Option<Followed>], max_bytes: usize, bell: &Bell) {
+    let mut left = max_bytes;
+    let mut none_yet = true;
+    let places = head.reply.topics.iter_mut().flat_map(|t| &mut t.partitions);
+    for (place, one) in places.zip(followed) {
+        let Some(Followed { replica, fetch, max_bytes }) = one else { continue };
+        replica.forget_follower(bell);
+        match replica.respond(fetch, (*max_bytes).min(left), none_yet) {
+            Ok((records, bytes, high_watermark, log_start)) => {
+                left = left.saturating_sub(bytes);
+                none_yet &= bytes == 0;
+                place.records = records;
+                place.high_watermark = high_watermark;
+                place.last_stable_offset = high_watermark;
+                place.log_start_offset = log_start;
+            }
+            Err(error) => {
+                fail(place, ResponseError::NotLeaderOrFollower);
+                place.error_code = error.unwrap_or(ErrorCode::NotLeaderOrFollower).code();
+            }
+        }
+    }
+}
+
+impl Head {
+    /// Name and id of a topic, whichever of them the request has.
+    fn topic(&self, name: &str, id: u128) -> (String, u128) {
+        match self.version {
+            13.. => (self.broker.topic_name(TopicId(id)), id),
+            _ => (name.to_string(), self.broker.topic_id(name).map_or(0, |id| id.0)),
+        }
+    }
+
+    fn replica(&self, name: &str, id: u128, partition: i32) -> Result<Arc<Replica>, ResponseError> {
+        match self.version {
+            13.. => self.broker.replica_by_id(TopicPartition { topic: TopicId(id), partition }),
+            _ => self.broker.replica_by_name(name, partition),
+        }
+    }
+
+    fn encode(&self) -> Option<Vec<Bytes>> {
+        let lamport = self.lamport.map(|_| self.broker.sink.stamp());
+        match encode_fetch(self.version, self.correlation_id, lamport, &self.reply) {
+            Ok(rope) => Some(rope),
+            Err(error) => {
+                tracing::error!(%error, api = ?ApiKey::Fetch, "a response cannot be encoded");
+                None
+            }
+        }
+    }
+
+    fn answer(self) -> Answer {
+        self.encode().map_or(Answer::Close, Answer::Now)
+    }
+}

@@ -1,0 +1,476 @@
+//! A replica: the partition's machine, its log and those who wait for it, under one lock. Here a step's effects become IO.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bellwether_core::{
+    AcceptedIsr, Effect, Effects, FetchIn, FetchOut, FetchedIn, Millis, Partition, PartitionDelta, Responded, Token,
+};
+use bellwether_log::{Log, LogConfig};
+use bellwether_trace::{EpochStart, ErrorCode, FetchAnswer, FetchEffect, IsrMember, NodeId, RecoveredLog, TopicPartition};
+use bellwether_wire::{Batch, ResponseError};
+use bytes::Bytes;
+use parking_lot::Mutex;
+use tokio::sync::mpsc;
+
+use crate::bells::{Bell, Bells};
+use crate::produce::ProduceCall;
+use crate::sink::TraceSink;
+
+/// What a step asks of others in this node.
+pub(crate) enum Outgoing {
+    /// Fetch this partition from that leader from now on, or stop fetching it.
+    Follow(Arc<Replica>, Option<NodeId>),
+    /// Ask the controller for another ISR.
+    AlterPartition(Arc<Replica>, IsrRequest),
+}
+
+/// An AlterPartition request for one partition.
+#[derive(Clone, Debug)]
+pub(crate) struct IsrRequest {
+    pub(crate) leader_epoch: i32,
+    pub(crate) partition_epoch: i32,
+    pub(crate) isr: Vec<IsrMember>,
+}
+
+/// What a consumer's fetch gets of one partition.
+pub(crate) struct Consumed {
+    pub(crate) error: Option<ResponseError>,
+    pub(crate) high_watermark: i64,
+    pub(crate) log_start: i64,
+    pub(crate) records: Vec<Bytes>,
+    pub(crate) bytes: usize,
+}
+
+/// A follower's fetch, taken in.
+pub(crate) struct Received {
+    pub(crate) answer: FetchAnswer,
+    /// There is something to tell at once.
+    pub(crate) ready: bool,
+}
+
+pub(crate) struct Replica {
+    pub(crate) tp: TopicPartition,
+    pub(crate) topic: Arc<str>,
+    node: NodeId,
+    sink: Arc<TraceSink>,
+    out: mpsc::UnboundedSender<Outgoing>,
+    inner: Mutex<Inner>,
+}
+
+struct Inner {
+    partition: Partition,
+    log: Log,
+    /// An append or a truncation failed: nothing is served until the next start.
+    offline: bool,
+    /// Fetches of followers, waiting for the log to grow.
+    followers: Bells,
+    /// Fetches of consumers, waiting for the high watermark to move.
+    consumers: Bells,
+    waiting: HashMap<Token, (Arc<ProduceCall>, usize)>,
+    /// When the newest fetch that was taken in was sent (Lamport time), by follower. One sent earlier comes from a connection that was given up.
+    newest_fetch: BTreeMap<NodeId, u64>,
+    fx: Effects,
+}
+
+/// The log could not do what the machine decided.
+struct Offline;
+
+/// Consumers' bells need no name.
+const CONSUMER: NodeId = -1;
+
+static TOKENS: AtomicU64 = AtomicU64::new(1);
+
+/// A name for something that waits, used once.
+pub(crate) fn token() -> Token {
+    TOKENS.fetch_add(1, Ordering::Relaxed)
+}
+
+impl Replica {
+    pub(crate) fn new(
+        topic: Arc<str>,
+        node: NodeId,
+        partition: Partition,
+        log: Log,
+        sink: Arc<TraceSink>,
+        out: mpsc::UnboundedSender<Outgoing>,
+    ) -> Arc<Replica> {
+        let tp = partition.tp();
+        let inner = Inner {
+            partition,
+            log,
+            offline: false,
+            followers: Bells::default(),
+            consumers: Bells::default(),
+            waiting: HashMap::new(),
+            newest_fetch: BTreeMap::new(),
+            fx: Effects::default(),
+        };
+        Arc::new(Replica { tp, topic, node, sink, out, inner: Mutex::new(inner) })
+    }
+
+    /// What recovery found, for the `start` event.
+    pub(crate) fn recovered(&self) -> RecoveredLog {
+        let inner = self.inner.lock();
+        RecoveredLog {
+            tp: self.tp,
+            log_end: inner.partition.log_end(),
+            high_watermark: inner.partition.high_watermark(),
+            epochs: inner.partition.epochs().entries().iter().map(|&(epoch, start)| EpochStart { epoch, start }).collect(),
+        }
+    }
+
+    /// Tells the partition what the metadata log says of it.
+    pub(crate) fn apply(self: &Arc<Self>, now: Millis, delta: &PartitionDelta) {
+        let inner = &mut *self.inner.lock();
+        if inner.offline {
+            return;
+        }
+        inner.partition.on_metadata(now, delta, &mut inner.fx);
+        let _ = self.carry_out(inner, &[]);
+    }
+
+    /// Appends a producer's batch. `None`: the outcome goes to place `slot` of `call` later.
+    pub(crate) fn produce(
+        self: &Arc<Self>,
+        now: Millis,
+        acks: i16,
+        batch: Batch,
+        call: &Arc<ProduceCall>,
+        slot: usize,
+    ) -> Option<Result<(i64, i64), ResponseError>> {
+        let inner = &mut *self.inner.lock();
+        if inner.offline {
+            return Some(Err(ResponseError::KafkaStorageError));
+        }
+        let token = token();
+        let produced = inner.partition.on_produce(now, token, acks, &batch.header, &mut inner.fx);
+        let log_start = inner.partition.log_start();
+        let waiting = matches!(&produced, Ok(p) if p.waiting);
+        if waiting {
+            // Before the effects: the answer may be among them.
+            call.expect(slot, token, self, log_start);
+            inner.waiting.insert(token, (call.clone(), slot));
+        }
+        match (self.carry_out(inner, std::slice::from_ref(&batch)), produced) {
+            (_, Ok(_)) if waiting => None,
+            (Err(Offline), Ok(_)) => Some(Err(ResponseError::KafkaStorageError)),
+            (Ok(()), Ok(produced)) => Some(Ok((produced.base_offset, log_start))),
+            (_, Err(error)) => Some(Err(error)),
+        }
+    }
+
+    /// The time of a waiting produce is over.
+    pub(crate) fn expire(self: &Arc<Self>, token: Token) {
+        let inner = &mut *self.inner.lock();
+        if !inner.offline {
+            inner.partition.expire(token, &mut inner.fx);
+            let _ = self.carry_out(inner, &[]);
+        }
+    }
+
+    /// Is there something for a consumer at `offset`? An error counts: it is to be told at once. If not, the bell is hung.
+    /// The result is in bytes, exact only when `measure` asks for it.
+    pub(crate) fn consumable(&self, leader_epoch: i32, offset: i64, max: usize, measure: bool, bell: &Bell) -> Option<usize> {
+        let inner = &mut *self.inner.lock();
+        if inner.check_consumer(leader_epoch, offset).is_err() {
+            return None;
+        }
+        inner.consumers.hang(CONSUMER, bell);
+        let bound = inner.partition.read_bound();
+        match measure {
+            _ if offset >= bound => Some(0),
+            false => Some(1),
+            true => inner.log.read(offset, bound, max, true).ok().map(|slice| slice.len),
+        }
+    }
+
+    /// Reads for a consumer: up to the high watermark.
+    pub(crate) fn consume(self: &Arc<Self>, leader_epoch: i32, offset: i64, max: usize, at_least_one: bool) -> Consumed {
+        let inner = &mut *self.inner.lock();
+        let mut consumed = Consumed {
+            error: None,
+            high_watermark: inner.partition.high_watermark(),
+            log_start: inner.partition.log_start(),
+            records: Vec::new(),
+            bytes: 0,
+        };
+        let bound = inner.partition.read_bound();
+        match inner.check_consumer(leader_epoch, offset) {
+            Err(error) => {
+                consumed.error = Some(error);
+                (consumed.high_watermark, consumed.log_start) = (-1, -1);
+            }
+            Ok(()) if offset < bound => match inner.log.read(offset, bound, max, at_least_one) {
+                Ok(slice) => {
+                    if slice.end > offset {
+                        // Cannot be refused: the bound and the leadership were looked at under this lock.
+                        let read = inner.partition.read(slice.end, &mut inner.fx);
+                        let _ = self.carry_out(inner, &[]);
+                        if let Err(error) = read {
+                            consumed.error = Some(error);
+                            return consumed;
+                        }
+                    }
+                    (consumed.records, consumed.bytes) = (slice.bytes, slice.len);
+                }
+                Err(error) => {
+                    tracing::error!(tp = %self.tp, %error, "read failed");
+                    consumed.error = Some(ResponseError::KafkaStorageError);
+                }
+            },
+            Ok(()) => {}
+        }
+        consumed
+    }
+
+    pub(crate) fn forget_consumer(&self, bell: &Bell) {
+        self.inner.lock().consumers.take_down(bell);
+    }
+
+    /// Takes a follower's fetch in. `Err`: the partition is offline, or the fetch was sent before one that was taken in
+    /// already. If there is nothing to send, the bell is hung.
+    pub(crate) fn receive(
+        self: &Arc<Self>,
+        now: Millis,
+        sent: Option<u64>,
+        fetch: &FetchIn,
+        bell: &Bell,
+    ) -> Result<Received, ResponseError> {
+        let inner = &mut *self.inner.lock();
+        if inner.offline {
+            return Err(ResponseError::KafkaStorageError);
+        }
+        if let Some(sent) = sent {
+            let newest = inner.newest_fetch.entry(fetch.follower).or_default();
+            if sent < *newest {
+                return Err(ResponseError::NotLeaderOrFollower);
+            }
+            *newest = sent;
+        }
+        let answer = inner.partition.on_replica_fetch(now, fetch, &mut inner.fx);
+        // An earlier fetch of this follower that waits here is superseded: it is let go.
+        inner.followers.ring_for(fetch.follower);
+        let ready = !matches!(answer, FetchAnswer::Ok) || inner.partition.log_end() > fetch.fetch_offset;
+        if !ready {
+            inner.followers.hang(fetch.follower, bell);
+        }
+        self.carry_out(inner, &[]).map_err(|Offline| ResponseError::KafkaStorageError)?;
+        Ok(Received { answer, ready })
+    }
+
+    /// Is there still no reason to answer this fetch? Then the bell is hung again.
+    pub(crate) fn still_waits(&self, fetch: &FetchIn, bell: &Bell) -> bool {
+        let inner = &mut *self.inner.lock();
+        let waits =
+            !inner.offline && !inner.partition.is_over(fetch) && inner.partition.log_end() <= fetch.fetch_offset;
+        if waits {
+            inner.followers.hang(fetch.follower, bell);
+        }
+        waits
+    }
+
+    /// Answers a follower's fetch that was taken in: its records, their bytes, the high watermark and the log start. `Err(None)`: a newer
+    /// fetch has come in, nobody looks at this answer.
+    pub(crate) fn respond(
+        self: &Arc<Self>,
+        fetch: &FetchIn,
+        max: usize,
+        at_least_one: bool,
+    ) -> Result<(Vec<Bytes>, usize, i64, i64), Option<ErrorCode>> {
+        let inner = &mut *self.inner.lock();
+        let (mut end, mut records, mut bytes) = (fetch.fetch_offset, Vec::new(), 0);
+        if inner.offline {
+            return Err(None);
+        }
+        let log_end = inner.partition.log_end();
+        if log_end > end {
+            match inner.log.read(end, log_end, max, at_least_one) {
+                Ok(slice) => (end, records, bytes) = (slice.end, slice.bytes, slice.len),
+                Err(error) => tracing::error!(tp = %self.tp, %error, "read failed"),
+            }
+        }
+        let outcome = inner.partition.respond(fetch, end, &mut inner.fx);
+        let log_start = inner.partition.log_start();
+        let _ = self.carry_out(inner, &[]);
+        match outcome {
+            Responded::Records { high_watermark } => Ok((records, bytes, high_watermark, log_start)),
+            Responded::Error(error) => Err(Some(error)),
+            Responded::Superseded => Err(None),
+        }
+    }
+
+    pub(crate) fn forget_follower(&self, bell: &Bell) {
+        self.inner.lock().followers.take_down(bell);
+    }
+
+    /// The next fetch of this replica from its leader, none if it follows nobody.
+    pub(crate) fn fetch(self: &Arc<Self>, broker_epoch: i64) -> Option<FetchOut> {
+        let inner = &mut *self.inner.lock();
+        if inner.offline {
+            return None;
+        }
+        let fetch = inner.partition.fetch(broker_epoch, &mut inner.fx);
+        self.carry_out(inner, &[]).ok().and(fetch)
+    }
+
+    /// Takes the response to a fetch in. `None`: the partition is offline.
+    pub(crate) fn fetched(
+        self: &Arc<Self>,
+        now: Millis,
+        sent: &FetchOut,
+        from: NodeId,
+        response: &FetchedIn<'_>,
+        batches: &[Batch],
+    ) -> Option<FetchEffect> {
+        let inner = &mut *self.inner.lock();
+        if inner.offline {
+            return None;
+        }
+        let effect = inner.partition.fetched(now, sent, from, response, &mut inner.fx);
+        self.carry_out(inner, batches).ok()?;
+        Some(effect)
+    }
+
+    /// What a leader does by itself from time to time: it drops lagging replicas from the ISR.
+    pub(crate) fn tick(self: &Arc<Self>, now: Millis, replica_lag: Millis) {
+        let inner = &mut *self.inner.lock();
+        if !inner.offline {
+            inner.partition.on_tick(now, replica_lag, &mut inner.fx);
+            let _ = self.carry_out(inner, &[]);
+        }
+    }
+
+    /// The outcome of a proposed ISR.
+    pub(crate) fn learn_isr(self: &Arc<Self>, outcome: Result<AcceptedIsr, ErrorCode>) {
+        let inner = &mut *self.inner.lock();
+        if !inner.offline {
+            inner.partition.on_isr_answer(outcome, &mut inner.fx);
+            let _ = self.carry_out(inner, &[]);
+        }
+    }
+
+    /// Lets a leader-only question at the machine and the log. Errors as a client sees them.
+    pub(crate) fn ask<T>(
+        &self,
+        leader_epoch: i32,
+        question: impl FnOnce(&Partition, &Log) -> Result<T, ResponseError>,
+    ) -> Result<T, ResponseError> {
+        let inner = self.inner.lock();
+        inner.check_leader(leader_epoch)?;
+        question(&inner.partition, &inner.log)
+    }
+
+    pub(crate) fn high_watermark(&self) -> i64 {
+        self.inner.lock().partition.high_watermark()
+    }
+
+    /// A clean stop: the log is flushed and marked clean. Nothing is served afterwards.
+    pub(crate) fn close(&self) {
+        let inner = &mut *self.inner.lock();
+        if !inner.offline {
+            inner.offline = true;
+            let log = std::mem::replace(&mut inner.log, Log::memory(LogConfig::default()));
+            if let Err(error) = log.close() {
+                tracing::error!(tp = %self.tp, %error, "the log cannot be closed");
+            }
+        }
+    }
+
+    /// Carries out what the step decided, in order. Truncations come before the step's events, and events before
+    /// everything else: a kill between the two then looks like a log that is too short, which recovery after a crash may
+    /// always find, and never like one that is longer than the events say.
+    fn carry_out(self: &Arc<Self>, inner: &mut Inner, input: &[Batch]) -> Result<(), Offline> {
+        if inner.fx.0.is_empty() {
+            return Ok(());
+        }
+        let mut effects = std::mem::take(&mut inner.fx.0);
+        let outcome = self.run(inner, &mut effects, input);
+        effects.clear();
+        // The vector is used again, so that a step allocates nothing for its effects.
+        inner.fx.0 = effects;
+        if outcome.is_err() {
+            self.go_offline(inner);
+        }
+        outcome
+    }
+
+    fn run(self: &Arc<Self>, inner: &mut Inner, effects: &mut Vec<Effect>, input: &[Batch]) -> Result<(), Offline> {
+        let failed = |error: &dyn std::fmt::Display| {
+            tracing::error!(tp = %self.tp, %error, "the log failed, the partition goes offline");
+            Offline
+        };
+        for effect in &*effects {
+            if let Effect::Truncate { to } = effect {
+                inner.log.truncate(*to).map_err(|e| failed(&e))?;
+                let headers: Result<Vec<_>, _> = inner.log.headers(inner.log.start_offset()).collect();
+                inner.partition.rebuild_producers(headers.map_err(|e| failed(&e))?.into_iter());
+            }
+        }
+        if self.sink.is_on() {
+            let mut events = effects
+                .extract_if(.., |effect| matches!(effect, Effect::Trace(_)))
+                .filter_map(|effect| if let Effect::Trace(event) = effect { Some(event) } else { None })
+                .peekable();
+            if events.peek().is_some() {
+                self.sink.record(self.node, events);
+            }
+        }
+        for effect in effects.drain(..) {
+            match effect {
+                Effect::Trace(_) | Effect::Truncate { .. } => {}
+                Effect::Append { index, base_offset, leader_epoch } => {
+                    let batch = input.get(index).ok_or_else(|| failed(&"an append without its batch"))?;
+                    inner.log.append(batch, base_offset, leader_epoch).map_err(|e| failed(&e))?;
+                }
+                Effect::WriteEpochs => {
+                    inner.log.set_epochs(inner.partition.epochs().entries()).map_err(|e| failed(&e))?;
+                }
+                Effect::LogGrew => inner.followers.ring(),
+                Effect::HighWatermarkMoved => inner.consumers.ring(),
+                Effect::Produced { token, result } => {
+                    if let Some((call, slot)) = inner.waiting.remove(&token) {
+                        call.done(slot, result);
+                    }
+                }
+                Effect::SendAlterPartition { leader_epoch, partition_epoch, isr, .. } => {
+                    let request = IsrRequest { leader_epoch, partition_epoch, isr };
+                    let _ = self.out.send(Outgoing::AlterPartition(self.clone(), request));
+                }
+                Effect::Follow { leader } => {
+                    let _ = self.out.send(Outgoing::Follow(self.clone(), leader));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn go_offline(self: &Arc<Self>, inner: &mut Inner) {
+        inner.offline = true;
+        for (_, (call, slot)) in inner.waiting.drain() {
+            call.done(slot, Err(ResponseError::KafkaStorageError));
+        }
+        inner.followers.ring();
+        inner.consumers.ring();
+        let _ = self.out.send(Outgoing::Follow(self.clone(), None));
+    }
+}
+
+impl Inner {
+    fn check_leader(&self, leader_epoch: i32) -> Result<(), ResponseError> {
+        if self.offline {
+            return Err(ResponseError::KafkaStorageError);
+        }
+        self.partition.check_client(leader_epoch)
+    }
+
+    /// Partition.readRecords: an offset between the high watermark and the log end is empty, one outside of the log an error.
+    fn check_consumer(&self, leader_epoch: i32, offset: i64) -> Result<(), ResponseError> {
+        self.check_leader(leader_epoch)?;
+        match offset < self.partition.log_start() || offset > self.partition.log_end() {
+            true => Err(ResponseError::OffsetOutOfRange),
+            false => Ok(()),
+        }
+    }
+}
