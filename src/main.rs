@@ -1,5 +1,6 @@
 //! The `bellwether` command line: parses, calls, prints. One file for each subcommand.
 
+mod broker;
 mod spec;
 
 use std::process::ExitCode;
@@ -22,11 +23,13 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    Broker(broker::Args),
     Spec(spec::Args),
 }
 
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
+        Command::Broker(args) => broker::run(args),
         Command::Spec(args) => spec::run(args),
     };
     outcome.unwrap_or_else(|error| {

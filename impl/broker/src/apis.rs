@@ -119,7 +119,8 @@ fn describe(image: &MetadataImage, topic: &Topic) -> MetadataResponseTopic {
         partition.leader_epoch = state.leader_epoch;
         partition.replica_nodes = ids(&registered.replicas);
         partition.isr_nodes = ids(&state.isr);
-        partition.offline_replicas = registered.replicas.iter().filter(|r| !image.unfenced(**r)).copied().map(BrokerId).collect();
+        partition.offline_replicas =
+            registered.replicas.iter().filter(|r| !image.unfenced(**r)).copied().map(BrokerId).collect();
         response.partitions.push(partition);
     }
     response

@@ -356,7 +356,10 @@ mod tests {
         );
         assert_eq!(error("something.else.entirely=2"), "unknown configuration 'something.else.entirely'");
         assert_eq!(error("num.partitions=0"), "num.partitions: 0 is not from 1 to 2147483647");
-        assert_eq!(error("auto.create.topics.enable=yes"), "auto.create.topics.enable: 'yes' is neither true nor false");
+        assert_eq!(
+            error("auto.create.topics.enable=yes"),
+            "auto.create.topics.enable: 'yes' is neither true nor false"
+        );
         assert_eq!(error("nonsense"), "'nonsense' is not key=value");
         assert!(error("listeners=SSL://h:1").contains("only PLAINTEXT"));
     }

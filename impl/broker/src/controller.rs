@@ -16,7 +16,9 @@ use bellwether_wire::messages::{
     BrokerHeartbeatRequest, BrokerHeartbeatResponse, BrokerRegistrationRequest, BrokerRegistrationResponse,
     CreateTopicsRequest, CreateTopicsResponse, FetchRequest,
 };
-use bellwether_wire::{Batch, FetchPartition, FetchReply, FetchTopic, ResponseError, StrBytes, Uuid, batch, encode_fetch};
+use bellwether_wire::{
+    Batch, FetchPartition, FetchReply, FetchTopic, ResponseError, StrBytes, Uuid, batch, encode_fetch,
+};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -124,12 +126,10 @@ impl ControllerNode {
             let timestamp = wall_ms();
             let values: Vec<_> = records.iter().map(|r| (None, Some(r.encode()), timestamp)).collect();
             let bytes = batch::build(&values, -1, -1, -1);
-            let appended = batch::validate(&bytes)
-                .map_err(|e| e.to_string())
-                .and_then(|header| {
-                    let batch = Batch { header, bytes };
-                    inner.log.append(&batch, first_offset, CONTROLLER_EPOCH).map_err(|e| e.to_string())
-                });
+            let appended = batch::validate(&bytes).map_err(|e| e.to_string()).and_then(|header| {
+                let batch = Batch { header, bytes };
+                inner.log.append(&batch, first_offset, CONTROLLER_EPOCH).map_err(|e| e.to_string())
+            });
             if let Err(error) = appended {
                 // The image is ahead of the log now. Nobody has seen it; nothing more is decided on it.
                 tracing::error!(error, "the metadata log cannot be written, this controller decides nothing any more");
@@ -256,11 +256,7 @@ impl ControllerNode {
                 .iter()
                 .map(|a| (a.partition_index, a.broker_ids.iter().map(|id| id.0).collect()))
                 .collect(),
-            configs: t
-                .configs
-                .iter()
-                .map(|c| (c.name.to_string(), c.value.as_ref().map(|v| v.to_string())))
-                .collect(),
+            configs: t.configs.iter().map(|c| (c.name.to_string(), c.value.as_ref().map(|v| v.to_string()))).collect(),
         };
         let topics = request.topics.iter().map(topic).collect();
         let outcome = self.decide(|c, _| c.create_topics(topics, request.validate_only));
@@ -335,7 +331,11 @@ impl ControllerNode {
                     let inner = &mut *this.inner.lock();
                     inner.bells.take_down(&bell);
                     let end = inner.log.end_offset();
-                    return encode(FetchPartition { high_watermark: end, last_stable_offset: end, ..Default::default() });
+                    return encode(FetchPartition {
+                        high_watermark: end,
+                        last_stable_offset: end,
+                        ..Default::default()
+                    });
                 }
             }
         }))

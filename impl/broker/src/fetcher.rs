@@ -148,7 +148,7 @@ async fn fetch_once(broker: &Arc<Broker>, fetcher: &Fetcher, peer: &Peer) -> Res
         .collect();
     for (replica, sent) in in_flight {
         let failed = match answers.get(&replica.tp) {
-            Some(answer) => take(broker, fetcher.leader, &replica, &sent, answer),
+            Some(answer) => take(fetcher.leader, &replica, &sent, answer),
             None => true,
         };
         fetcher.outcome(broker, replica.tp, failed);
@@ -157,7 +157,7 @@ async fn fetch_once(broker: &Arc<Broker>, fetcher: &Fetcher, peer: &Peer) -> Res
 }
 
 /// Takes the answer for one partition in. True if it makes no sense to ask again at once.
-fn take(broker: &Broker, leader: NodeId, replica: &Arc<Replica>, sent: &FetchOut, answer: &PartitionData) -> bool {
+fn take(leader: NodeId, replica: &Arc<Replica>, sent: &FetchOut, answer: &PartitionData) -> bool {
     let records = answer.records.clone().unwrap_or_default();
     let batches = match batch::split_fetched(&records) {
         Ok(batches) => batches,
@@ -174,7 +174,7 @@ fn take(broker: &Broker, leader: NodeId, replica: &Arc<Replica>, sent: &FetchOut
         high_watermark: answer.high_watermark,
         batches: &headers,
     };
-    match replica.fetched(broker.clock.now(), sent, leader, &response, &batches) {
+    match replica.fetched(sent, leader, &response, &batches) {
         Some(FetchEffect::Appended | FetchEffect::Truncated) => false,
         Some(FetchEffect::Ignored) | None => true,
     }

@@ -48,7 +48,9 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
     /// Reads once, towards a buffer of `wanted` bytes. False at the end of the stream.
     async fn fill(&mut self, wanted: usize) -> io::Result<bool> {
         let missing = wanted.saturating_sub(self.buffer.len());
-        if self.buffer.capacity() - self.buffer.len() < missing.min(CHUNK) || self.buffer.capacity() == self.buffer.len() {
+        if self.buffer.capacity() - self.buffer.len() < missing.min(CHUNK)
+            || self.buffer.capacity() == self.buffer.len()
+        {
             self.buffer.reserve(missing.clamp(CHUNK, GROWTH.max(self.buffer.len()).min(missing.max(CHUNK))));
         }
         Ok(self.from.read_buf(&mut self.buffer).await? > 0)

@@ -28,9 +28,15 @@ mod sink;
 mod store;
 mod tracker;
 
+pub use bellwether_core::Rules;
 pub use cluster::Cluster;
 pub use config::{Config, ConfigError, HostPort, Voter};
 pub use error::StartError;
 pub use node::Node;
 pub use peer::{Peer, PeerError};
 pub use sink::TraceSink;
+
+/// A random id, for whatever needs a name that nothing else has.
+pub fn random_id() -> String {
+    uuid::Uuid::new_v4().to_string()
+}

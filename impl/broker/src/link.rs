@@ -70,7 +70,9 @@ pub(crate) async fn alter_partition(broker: Arc<Broker>, replica: Arc<Replica>, 
     let mut pause = Duration::from_millis(10);
     loop {
         match broker.link.call(3, body.clone()).await {
-            Ok(ResponseKind::AlterPartition(response)) => return replica.learn_isr(outcome(&response)),
+            Ok(ResponseKind::AlterPartition(response)) => {
+                return replica.learn_isr(broker.clock.now(), outcome(&response));
+            }
             Ok(_) => tracing::error!("the controller answers AlterPartition with something else"),
             Err(error) => tracing::warn!(%error, "AlterPartition"),
         }

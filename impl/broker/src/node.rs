@@ -227,7 +227,9 @@ impl NodeService {
             (Some(controller), RequestKind::AllocateProducerIds(request)) => {
                 controller.allocate_producer_ids(request).into()
             }
-            (_, RequestKind::BrokerRegistration(_)) => BrokerRegistrationResponse::default().with_error_code(error).into(),
+            (_, RequestKind::BrokerRegistration(_)) => {
+                BrokerRegistrationResponse::default().with_error_code(error).into()
+            }
             (_, RequestKind::BrokerHeartbeat(_)) => BrokerHeartbeatResponse::default().with_error_code(error).into(),
             (_, RequestKind::AllocateProducerIds(_)) => {
                 AllocateProducerIdsResponse::default().with_error_code(error).into()

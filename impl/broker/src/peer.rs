@@ -65,11 +65,8 @@ impl Peer {
         let stream = TcpStream::connect((address.host.as_str(), address.port)).await.map_err(failed)?;
         stream.set_nodelay(true).map_err(failed)?;
         let (read, mut write) = stream.into_split();
-        let shared = Arc::new(Shared {
-            pending: Mutex::new((0, VecDeque::new())),
-            broken: AtomicBool::new(false),
-            clock,
-        });
+        let shared =
+            Arc::new(Shared { pending: Mutex::new((0, VecDeque::new())), broken: AtomicBool::new(false), clock });
         let (out, mut queue) = mpsc::unbounded_channel::<Bytes>();
         let reader = tokio::spawn(read_responses(FrameReader::new(read, max_frame), shared.clone())).abort_handle();
         let on_error = shared.clone();

@@ -8,7 +8,9 @@ use bellwether_core::{
     AcceptedIsr, Effect, Effects, FetchIn, FetchOut, FetchedIn, Millis, Partition, PartitionDelta, Responded, Token,
 };
 use bellwether_log::{Log, LogConfig};
-use bellwether_trace::{EpochStart, ErrorCode, FetchAnswer, FetchEffect, IsrMember, NodeId, RecoveredLog, TopicPartition};
+use bellwether_trace::{
+    EpochStart, ErrorCode, FetchAnswer, FetchEffect, IsrMember, NodeId, RecoveredLog, TopicPartition,
+};
 use bellwether_wire::{Batch, ResponseError};
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -117,7 +119,13 @@ impl Replica {
             tp: self.tp,
             log_end: inner.partition.log_end(),
             high_watermark: inner.partition.high_watermark(),
-            epochs: inner.partition.epochs().entries().iter().map(|&(epoch, start)| EpochStart { epoch, start }).collect(),
+            epochs: inner
+                .partition
+                .epochs()
+                .entries()
+                .iter()
+                .map(|&(epoch, start)| EpochStart { epoch, start })
+                .collect(),
         }
     }
 
@@ -172,7 +180,14 @@ impl Replica {
 
     /// Is there something for a consumer at `offset`? An error counts: it is to be told at once. If not, the bell is hung.
     /// The result is in bytes, exact only when `measure` asks for it.
-    pub(crate) fn consumable(&self, leader_epoch: i32, offset: i64, max: usize, measure: bool, bell: &Bell) -> Option<usize> {
+    pub(crate) fn consumable(
+        &self,
+        leader_epoch: i32,
+        offset: i64,
+        max: usize,
+        measure: bool,
+        bell: &Bell,
+    ) -> Option<usize> {
         let inner = &mut *self.inner.lock();
         if inner.check_consumer(leader_epoch, offset).is_err() {
             return None;
@@ -187,7 +202,13 @@ impl Replica {
     }
 
     /// Reads for a consumer: up to the high watermark.
-    pub(crate) fn consume(self: &Arc<Self>, leader_epoch: i32, offset: i64, max: usize, at_least_one: bool) -> Consumed {
+    pub(crate) fn consume(
+        self: &Arc<Self>,
+        leader_epoch: i32,
+        offset: i64,
+        max: usize,
+        at_least_one: bool,
+    ) -> Consumed {
         let inner = &mut *self.inner.lock();
         let mut consumed = Consumed {
             error: None,
@@ -318,7 +339,6 @@ impl Replica {
     /// Takes the response to a fetch in. `None`: the partition is offline.
     pub(crate) fn fetched(
         self: &Arc<Self>,
-        now: Millis,
         sent: &FetchOut,
         from: NodeId,
         response: &FetchedIn<'_>,
@@ -328,7 +348,7 @@ impl Replica {
         if inner.offline {
             return None;
         }
-        let effect = inner.partition.fetched(now, sent, from, response, &mut inner.fx);
+        let effect = inner.partition.fetched(sent, from, response, &mut inner.fx);
         self.carry_out(inner, batches).ok()?;
         Some(effect)
     }
@@ -343,10 +363,10 @@ impl Replica {
     }
 
     /// The outcome of a proposed ISR.
-    pub(crate) fn learn_isr(self: &Arc<Self>, outcome: Result<AcceptedIsr, ErrorCode>) {
+    pub(crate) fn learn_isr(self: &Arc<Self>, now: Millis, outcome: Result<AcceptedIsr, ErrorCode>) {
         let inner = &mut *self.inner.lock();
         if !inner.offline {
-            inner.partition.on_isr_answer(outcome, &mut inner.fx);
+            inner.partition.on_isr_answer(now, outcome, &mut inner.fx);
             let _ = self.carry_out(inner, &[]);
         }
     }

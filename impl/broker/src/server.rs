@@ -110,7 +110,8 @@ async fn read_requests<S: Service>(
 fn unsupported_api_versions(correlation_id: i32) -> Answer {
     let mut body = ApiVersionsResponse::default();
     body.error_code = 35;
-    body.api_keys = crate::apis::api_versions().into_iter().filter(|v| v.api_key == ApiKey::ApiVersions as i16).collect();
+    body.api_keys =
+        crate::apis::api_versions().into_iter().filter(|v| v.api_key == ApiKey::ApiVersions as i16).collect();
     match encode_response(ApiKey::ApiVersions, 0, correlation_id, None, &body.into()) {
         Ok(frame) => Answer::Now(vec![frame]),
         Err(_) => Answer::Close,

@@ -110,7 +110,9 @@ fn apply(broker: &Arc<Broker>, batches: &[Batch]) -> Result<(), String> {
             let records = records_of(batch)?;
             let first = records.first().map_or(0, |(offset, _)| *offset);
             let records: Vec<_> = records.into_iter().map(|(_, record)| record).collect();
-            touched.append(&mut MetadataImage::apply_batch(&mut image, first, &records).map_err(|e| e.to_string())?.partitions);
+            touched.append(
+                &mut MetadataImage::apply_batch(&mut image, first, &records).map_err(|e| e.to_string())?.partitions,
+            );
         }
         image.offset()
     };
