@@ -11,6 +11,9 @@ pub type Token = u64;
 
 /// One thing to do. The shell carries a step's effects out in order; if an [`Effect::Append`] or [`Effect::Truncate`] fails, the
 /// later effects of the step are dropped and the partition goes offline.
+///
+/// A step's event stands before the append or checkpoint that it tells of, and after the truncation. Whoever kills the process in
+/// between finds a log that is shorter than the trace says, as after any crash that loses a suffix, and never a longer one.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Effect {
     /// Append batch `index` of the input that this step was given, stamped with this base offset and leader epoch.
@@ -29,7 +32,7 @@ pub enum Effect {
     },
     /// The epoch cache changed: write the leader-epoch-checkpoint.
     WriteEpochs,
-    /// The event of the step so far: written before any later effect leaves the node.
+    /// What the step is: written before any later effect is carried out or leaves the node.
     Trace(Event),
     /// The log has grown: wake fetches of followers.
     LogGrew,
