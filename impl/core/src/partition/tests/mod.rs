@@ -7,6 +7,7 @@ mod garbage;
 mod replication;
 mod rules;
 mod service;
+mod world;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
