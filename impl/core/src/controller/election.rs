@@ -67,10 +67,10 @@ impl Controller {
             }
             let clean = state.isr.contains(&broker);
             let no_clean_candidate = !state.isr.iter().any(|member| self.image.unfenced(*member));
-            if clean {
-                self.push_change(tp, Some(broker), state.isr.clone(), &mut changes);
-            } else if no_clean_candidate && self.rules.holds(Rule::ElectionInSync, self.image.unclean(tp.topic)) {
-                self.push_change(tp, Some(broker), vec![broker], &mut changes);
+            let unclean_allowed = self.image.unclean(tp.topic) && no_clean_candidate;
+            if self.rules.holds(Rule::ElectionInSync, clean || unclean_allowed) {
+                let isr = if clean { state.isr.clone() } else { vec![broker] };
+                self.push_change(tp, Some(broker), isr, &mut changes);
             }
         }
         changes
@@ -80,21 +80,18 @@ impl Controller {
     /// assignment that is unfenced and in the ISR; if unclean elections are allowed, the first that is unfenced; else none.
     fn best_leader(&self, tp: TopicPartition, gone: NodeId, isr: Vec<NodeId>) -> (Option<NodeId>, Vec<NodeId>) {
         let replicas = self.image.partition(tp).map_or(&[][..], |p| &p.replicas);
-        let candidates = || replicas.iter().copied().filter(|r| *r != gone && self.image.unfenced(*r));
-        let choose = |in_sync: bool| {
-            let fits = |r: &NodeId| !in_sync || isr.contains(r);
-            let preferred = candidates().filter(fits).find(|r| Some(*r) == self.preference);
-            preferred.or_else(|| candidates().find(fits))
+        let candidates: Vec<_> = replicas.iter().copied().filter(|r| *r != gone && self.image.unfenced(*r)).collect();
+        let clean = |r: &NodeId| self.rules.holds(Rule::ElectionInSync, isr.contains(r));
+        let choose = |candidates: Vec<NodeId>| {
+            let preferred = self.preference.filter(|p| candidates.contains(p));
+            preferred.or(candidates.first().copied())
         };
-        if let Some(leader) = choose(true) {
-            return (Some(leader), isr);
+        let elected = choose(candidates.iter().copied().filter(clean).collect())
+            .or_else(|| self.image.unclean(tp.topic).then(|| choose(candidates)).flatten());
+        match elected {
+            Some(leader) if !isr.contains(&leader) => (Some(leader), vec![leader]),
+            _ => (elected, isr),
         }
-        if self.rules.holds(Rule::ElectionInSync, self.image.unclean(tp.topic))
-            && let Some(leader) = choose(false)
-        {
-            return (Some(leader), vec![leader]);
-        }
-        (None, isr)
     }
 
     fn push_change(&self, tp: TopicPartition, leader: Option<NodeId>, isr: Vec<NodeId>, changes: &mut Changes) {

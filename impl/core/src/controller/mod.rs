@@ -228,8 +228,8 @@ impl Controller {
         if !self.image.unfenced(broker) {
             return self.reply(());
         }
-        let leaves_isr = self.rules.on(Rule::FencingLeavesIsr);
-        let (mut records, changes) = self.removal(broker, leaves_isr);
+        let leaves = self.rules.on(Rule::FencingLeavesIsr);
+        let (mut records, changes) = if leaves { self.removal(broker, true) } else { Default::default() };
         records.push(MetadataRecord::FenceBroker { broker });
         self.commit(records, |metadata_offset| (vec![Event::Fence { broker, metadata_offset, changes }], ()))
     }

@@ -1,1 +1,0 @@
-//! The controller: guards by name, and its invariants over random inputs.
