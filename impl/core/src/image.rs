@@ -309,3 +309,6 @@ impl MetadataImage {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -95,6 +95,8 @@ pub struct Lifecycle {
     metadata_offset: i64,
     serving: bool,
     in_flight: bool,
+    /// What the last heartbeat said: the metadata offset, and whether it asked to stop.
+    said: (i64, bool),
     shutting_down: bool,
     next: Millis,
     retry_ms: u64,
@@ -111,6 +113,7 @@ impl Lifecycle {
             metadata_offset: -1,
             serving: false,
             in_flight: false,
+            said: (-1, false),
             shutting_down: false,
             next: 0,
             retry_ms: FIRST_RETRY_MS,
@@ -154,7 +157,7 @@ impl Lifecycle {
                     self.state = LifecycleState::CatchingUp;
                     self.retry_ms = FIRST_RETRY_MS;
                     self.next = now;
-                    self.serve_when_caught_up(now, &mut out);
+                    self.serve_when_caught_up(&mut out);
                 }
             }
             LifecycleInput::RegisterFailed => {
@@ -166,37 +169,43 @@ impl Lifecycle {
                 self.retry_ms = FIRST_RETRY_MS;
                 self.next = now.saturating_add(self.heartbeat_interval_ms);
                 if self.shutting_down && should_shut_down {
-                    self.state = LifecycleState::Stopped;
-                    out.push(LifecycleOutput::Stop);
-                    return out;
+                    return self.stop(out);
                 }
                 if matches!(self.state, LifecycleState::Fenced | LifecycleState::Running) {
                     self.state = if is_fenced { LifecycleState::Fenced } else { LifecycleState::Running };
                 }
-                if self.shutting_down || (is_fenced && self.caught_up()) {
-                    // The answer is to a heartbeat from before: ask again at once.
+                let (offset, wanted) = self.said;
+                let before_catching_up = self.caught_up() && self.broker_epoch > Some(offset);
+                if before_catching_up || (self.shutting_down && !wanted) {
+                    // The answer is to a heartbeat that did not say so yet: ask again at once.
                     self.next = now;
                 }
             }
             LifecycleInput::HeartbeatFailed(error) => {
                 self.in_flight = false;
                 if error == Some(ResponseError::StaleBrokerEpoch) {
+                    if self.shutting_down {
+                        return self.stop(out);
+                    }
                     self.register_anew();
                 }
                 self.back_off(now);
             }
             LifecycleInput::MetadataOffset(offset) => {
+                let before = self.caught_up();
                 self.metadata_offset = self.metadata_offset.max(offset);
-                self.serve_when_caught_up(now, &mut out);
+                if !before && self.caught_up() {
+                    // The controller unfences with the next heartbeat: send it at once.
+                    self.next = now;
+                }
+                self.serve_when_caught_up(&mut out);
             }
             LifecycleInput::Shutdown => {
                 self.shutting_down = true;
                 self.next = now;
                 if self.broker_epoch.is_none() {
                     // Nobody counts on it.
-                    self.state = LifecycleState::Stopped;
-                    out.push(LifecycleOutput::Stop);
-                    return out;
+                    return self.stop(out);
                 }
                 self.state = LifecycleState::ShuttingDown;
             }
@@ -209,7 +218,7 @@ impl Lifecycle {
         self.broker_epoch.is_some_and(|epoch| self.metadata_offset >= epoch)
     }
 
-    fn serve_when_caught_up(&mut self, now: Millis, out: &mut Vec<LifecycleOutput>) {
+    fn serve_when_caught_up(&mut self, out: &mut Vec<LifecycleOutput>) {
         let Some(broker_epoch) = self.broker_epoch else { return };
         let has_metadata = self.metadata_offset >= 0;
         if self.serving || !has_metadata || !self.rules.holds(Rule::RegistrationCatchUp, self.caught_up()) {
@@ -220,16 +229,18 @@ impl Lifecycle {
             self.state = LifecycleState::Fenced;
         }
         out.push(LifecycleOutput::StartServing { broker_epoch });
-        // The controller unfences with the next heartbeat: send it at once.
-        self.next = now;
+    }
+
+    fn stop(&mut self, mut out: Vec<LifecycleOutput>) -> Vec<LifecycleOutput> {
+        self.state = LifecycleState::Stopped;
+        out.push(LifecycleOutput::Stop);
+        out
     }
 
     fn register_anew(&mut self) {
         self.broker_epoch = None;
         self.serving = false;
-        if !self.shutting_down {
-            self.state = LifecycleState::Registering;
-        }
+        self.state = LifecycleState::Registering;
     }
 
     fn back_off(&mut self, now: Millis) {
@@ -242,6 +253,7 @@ impl Lifecycle {
             return;
         }
         self.in_flight = true;
+        self.said = (self.metadata_offset, self.shutting_down);
         out.push(match self.broker_epoch {
             None => LifecycleOutput::SendRegister,
             Some(broker_epoch) => LifecycleOutput::SendHeartbeat {
@@ -252,3 +264,6 @@ impl Lifecycle {
         });
     }
 }
+
+#[cfg(test)]
+mod tests;

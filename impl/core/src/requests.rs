@@ -221,3 +221,6 @@ fn pop_due(deadlines: &mut BTreeSet<(Millis, Token)>, now: Millis) -> Option<Tok
     deadlines.remove(&first);
     Some(first.1)
 }
+
+#[cfg(test)]
+mod tests;
