@@ -234,6 +234,19 @@ fn an_unclean_topic_prefers_a_clean_election() {
 }
 
 #[test]
+fn an_election_never_goes_to_a_broker_outside_of_the_assignment() {
+    let mut fixture = Fixture::with_topic(Rules::all(), &[("unclean.leader.election.enable", "true")]);
+    fixture.register(4, 1).unwrap();
+    fixture.heartbeat(4).unwrap();
+    for broker in [1, 2, 3] {
+        let _ = fixture.fence(broker);
+    }
+    assert_eq!(fixture.state().leader, None);
+    let elected = fixture.run(|c, _| c.elect(TP, 4)).reply;
+    assert_eq!(elected, Err(ResponseError::EligibleLeadersNotAvailable));
+}
+
+#[test]
 fn whoever_drives_the_controller_chooses_among_the_candidates_and_nobody_else() {
     let mut fixture = Fixture::new(Rules::all());
     fixture.controller.prefer(Some(3));
@@ -348,6 +361,9 @@ mod mutants {
         let mut fixture = Fixture::new(Rules::without(Rule::FencingLeavesIsr));
         let _ = fixture.fence(1);
         assert_eq!(fixture.summary(), (Some(1), 0, vec![1, 2, 3], 0));
+        let _ = fixture.fence(2);
+        fixture.heartbeat(2).unwrap();
+        assert_eq!(fixture.summary(), (Some(1), 0, vec![1, 2, 3], 0), "there is a leader, if a fenced one");
     }
 
     #[test]

@@ -74,6 +74,14 @@ fn a_name_twice_in_one_request_is_refused_twice_and_the_others_are_created() {
 }
 
 #[test]
+fn two_topics_of_one_request_cannot_have_the_same_id() {
+    let mut fixture = Fixture::with_brokers(Rules::all(), 1);
+    let replies = create(&mut fixture, vec![topic("a"), topic("b")]);
+    let errors: Vec<_> = replies.iter().map(|r| r.as_ref().err().map(|e| e.error)).collect();
+    assert_eq!(errors, vec![None, Some(ResponseError::UnknownServerError)]);
+}
+
+#[test]
 fn counts_default_with_minus_one_and_must_be_positive_otherwise() {
     let config = ControllerConfig { num_partitions: 4, replication_factor: 2, ..ControllerConfig::default() };
     let mut fixture = Fixture::with_brokers(Rules::all(), 3);
