@@ -2,6 +2,7 @@
 
 mod broker;
 mod spec;
+mod validate;
 
 use std::process::ExitCode;
 
@@ -25,12 +26,14 @@ struct Cli {
 enum Command {
     Broker(broker::Args),
     Spec(spec::Args),
+    Validate(validate::Args),
 }
 
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Broker(args) => broker::run(args),
         Command::Spec(args) => spec::run(args),
+        Command::Validate(args) => validate::run(args),
     };
     outcome.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");

@@ -3,4 +3,6 @@
 pub mod client;
 pub mod cluster;
 pub mod history;
+pub mod oracle;
 pub mod reader;
+pub mod walk;

@@ -96,6 +96,9 @@ pub struct BadRun {
     pub fault: Fault,
 }
 
+/// A file, or what could be read of it: its path, how many events, and what is wrong.
+type Parsed = Result<TraceFile, (PathBuf, u64, Fault)>;
+
 /// Reads files and groups them by run id, in the order in which the runs are first named.
 pub fn read_runs(paths: &[PathBuf]) -> Result<Vec<Result<Run, BadRun>>, ReadError> {
     if paths.is_empty() {
@@ -116,7 +119,7 @@ pub fn read_runs(paths: &[PathBuf]) -> Result<Vec<Result<Run, BadRun>>, ReadErro
 /// The same for texts in memory.
 pub fn runs_of(texts: &[(PathBuf, Vec<u8>)]) -> Vec<Result<Run, BadRun>> {
     let mut ids: Vec<String> = Vec::new();
-    let mut runs: BTreeMap<String, Vec<Result<TraceFile, (PathBuf, u64, Fault)>>> = BTreeMap::new();
+    let mut runs: BTreeMap<String, Vec<Parsed>> = BTreeMap::new();
     for (path, text) in texts {
         let (id, file) = parse_file(path, text);
         if !ids.contains(&id) {
@@ -149,7 +152,7 @@ pub fn runs_of(texts: &[(PathBuf, Vec<u8>)]) -> Vec<Result<Run, BadRun>> {
 }
 
 /// Reads one file. The run id is returned in any case, so that a broken file spoils its own run and no other.
-fn parse_file(path: &Path, text: &[u8]) -> (String, Result<TraceFile, (PathBuf, u64, Fault)>) {
+fn parse_file(path: &Path, text: &[u8]) -> (String, Parsed) {
     let fault = |line: u64, event: &str, why: String| Fault { file: path.into(), line, event: event.into(), why };
     let nameless = |fault| (path.display().to_string(), Err((path.to_path_buf(), 0, fault)));
     if text.is_empty() {

@@ -1,0 +1,200 @@
+//! What traces exercised: the model's actions, and what came of them.
+
+use std::collections::BTreeMap;
+
+use bellwether_model::replication::Action;
+use bellwether_trace::{ErrorCode, Event, FetchAnswer, FetchEffect, NodeId};
+
+/// Every outcome that is told apart, as "action outcome". What no behaviour of the full model reaches is not here: an
+/// AlterPartition with INVALID_REQUEST (whoever leads no longer has an older leader epoch), a fetch with
+/// OFFSET_OUT_OF_RANGE (a leader's own epoch is the latest of its log), an unclean election on request (the controller
+/// holds it as soon as it can).
+pub const OUTCOMES: &[&str] = &[
+    "start first",
+    "start again",
+    "start shorter",
+    "register plain",
+    "register leaves-isr",
+    "register elects",
+    "register leaderless",
+    "fence plain",
+    "fence leaves-isr",
+    "fence elects",
+    "fence leaderless",
+    "unfence plain",
+    "unfence elects",
+    "elect",
+    "alter-partition NONE",
+    "alter-partition STALE_BROKER_EPOCH",
+    "alter-partition FENCED_LEADER_EPOCH",
+    "alter-partition INVALID_UPDATE_VERSION",
+    "alter-partition INELIGIBLE_REPLICA",
+    "apply leader",
+    "apply follower",
+    "apply leaderless",
+    "produce acks=0",
+    "produce acks=1",
+    "produce acks=all",
+    "reject",
+    "duplicate",
+    "ack NONE",
+    "ack NOT_ENOUGH_REPLICAS_AFTER_APPEND",
+    "ack REQUEST_TIMED_OUT",
+    "high-watermark",
+    "read",
+    "fetch",
+    "receive ok",
+    "receive diverging",
+    "receive FENCED_LEADER_EPOCH",
+    "receive UNKNOWN_LEADER_EPOCH",
+    "receive NOT_LEADER_OR_FOLLOWER",
+    "respond records",
+    "respond empty",
+    "respond NOT_LEADER_OR_FOLLOWER",
+    "respond FENCED_LEADER_EPOCH",
+    "fetched appended",
+    "fetched truncated",
+    "fetched ignored",
+    "propose-isr expand",
+    "propose-isr shrink",
+    "learn-isr NONE",
+    "learn-isr FENCED_LEADER_EPOCH",
+    "learn-isr INVALID_UPDATE_VERSION",
+    "learn-isr INELIGIBLE_REPLICA",
+];
+
+/// How often each action of the model, and each outcome, occurred.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Coverage {
+    /// By the model's names. A `start` of a node that ran before is a `crash` and a `restart`.
+    pub actions: BTreeMap<&'static str, u64>,
+    /// By the names of [`OUTCOMES`].
+    pub outcomes: BTreeMap<&'static str, u64>,
+}
+
+impl Coverage {
+    /// Actions that never occurred.
+    pub fn missing_actions(&self) -> Vec<&'static str> {
+        Action::NAMES.iter().copied().filter(|name| !self.actions.contains_key(name)).collect()
+    }
+
+    /// Outcomes that never occurred.
+    pub fn missing_outcomes(&self) -> Vec<&'static str> {
+        OUTCOMES.iter().copied().filter(|name| !self.outcomes.contains_key(name)).collect()
+    }
+
+    /// Adds what another trace exercised.
+    pub fn add(&mut self, other: &Coverage) {
+        for (name, n) in &other.actions {
+            *self.actions.entry(name).or_default() += n;
+        }
+        for (name, n) in &other.outcomes {
+            *self.outcomes.entry(name).or_default() += n;
+        }
+    }
+
+    /// Counts an accepted event.
+    pub(super) fn count(&mut self, node: NodeId, event: &Event, seen: Seen) {
+        let mut outcome = |prefix: &str, rest: &str| {
+            let rest = if rest.is_empty() { prefix.to_string() } else { format!("{prefix} {rest}") };
+            if let Some(name) = OUTCOMES.iter().find(|name| **name == rest) {
+                *self.outcomes.entry(name).or_default() += 1;
+            }
+        };
+        match event {
+            Event::Start { .. } => {
+                outcome("start", if seen.first { "first" } else { "again" });
+                if seen.shorter {
+                    outcome("start", "shorter");
+                }
+            }
+            Event::Register { changes, .. } | Event::Fence { changes, .. } | Event::Unfence { changes, .. } => {
+                if changes.is_empty() {
+                    outcome(event.name(), "plain");
+                }
+                for leader in changes.iter().map(|c| c.state.leader) {
+                    let what = match leader {
+                        None => "leaderless",
+                        Some(_) if seen.led => "elects",
+                        Some(_) => "leaves-isr",
+                    };
+                    outcome(event.name(), what);
+                }
+            }
+            Event::AlterPartition { error, .. } => outcome("alter-partition", &code(*error)),
+            Event::Apply { state, .. } => outcome(
+                "apply",
+                match state.leader {
+                    None => "leaderless",
+                    Some(leader) if leader == node => "leader",
+                    Some(_) => "follower",
+                },
+            ),
+            Event::Produce { acks, .. } => outcome(
+                "produce",
+                match acks {
+                    0 => "acks=0",
+                    1 => "acks=1",
+                    _ => "acks=all",
+                },
+            ),
+            Event::Ack { error, .. } => outcome("ack", &code(*error)),
+            Event::Receive { answer, .. } => match answer {
+                FetchAnswer::Ok => outcome("receive", "ok"),
+                FetchAnswer::Diverging { .. } => outcome("receive", "diverging"),
+                FetchAnswer::Error(error) => outcome("receive", &code(*error)),
+            },
+            Event::Respond { error: ErrorCode::None, end, fetch_offset, .. } => {
+                outcome("respond", if end > fetch_offset { "records" } else { "empty" });
+            }
+            Event::Respond { error, .. } => outcome("respond", &code(*error)),
+            Event::Fetched { effect, .. } => outcome(
+                "fetched",
+                match effect {
+                    FetchEffect::Appended => "appended",
+                    FetchEffect::Truncated => "truncated",
+                    FetchEffect::Ignored => "ignored",
+                },
+            ),
+            Event::ProposeIsr { isr, .. } => {
+                outcome("propose-isr", if isr.len() > seen.isr { "expand" } else { "shrink" });
+            }
+            Event::LearnIsr { error, .. } => outcome("learn-isr", &code(*error)),
+            other => outcome(other.name(), ""),
+        }
+        let mut action = |name: &str| {
+            if let Some(name) = Action::NAMES.iter().find(|n| **n == name) {
+                *self.actions.entry(name).or_default() += 1;
+            }
+        };
+        match event {
+            Event::Start { .. } => {
+                action("restart");
+                if !seen.first {
+                    action("crash");
+                }
+            }
+            other => action(other.name()),
+        }
+    }
+}
+
+/// What an outcome depends on besides the event.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) struct Seen {
+    /// A node's first start.
+    pub first: bool,
+    /// A log is shorter than it was.
+    pub shorter: bool,
+    /// The broker led a partition, or the partition had no leader.
+    pub led: bool,
+    /// The size of the leader's ISR.
+    pub isr: usize,
+}
+
+fn code(error: ErrorCode) -> String {
+    match serde_json::to_value(error) {
+        Ok(serde_json::Value::String(name)) => name,
+        _ => String::new(),
+    }
+}

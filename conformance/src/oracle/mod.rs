@@ -1,0 +1,278 @@
+//! Is this trace a behaviour of the model? One oracle a partition, told of each event that concerns it.
+//!
+//! Each event is one action of the model: the model must allow it, the event must say in every field what the model's step
+//! shows, and the invariants that Kafka promises in this configuration must hold after it. What a trace may say beyond
+//! that is listed in `specs/deviations.md`; there is no other exception.
+
+mod coverage;
+mod events;
+mod explain;
+mod names;
+mod partition;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Instant;
+
+use bellwether_model::replication::Log;
+use bellwether_trace::{Event, Line, NodeId, TopicPartition};
+
+use crate::reader::{BadRun, ReadError, Run, read_runs};
+
+pub use coverage::{Coverage, OUTCOMES};
+pub use events::{action_of, event_of};
+pub use explain::Shown;
+pub use names::{Names, Nodes};
+pub use partition::PartitionOracle;
+
+use coverage::Seen;
+
+/// What became of a run.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Verdict {
+    /// The run id.
+    pub run: String,
+    /// Its files, with the number of events in each.
+    pub files: Vec<(PathBuf, u64)>,
+    /// Whether all of it is a behaviour of the model.
+    pub accepted: bool,
+    /// If not: the first line that is not.
+    pub rejected_at: Option<RejectedAt>,
+    /// What was exercised up to there.
+    pub coverage: Coverage,
+    /// How long the judgement took.
+    pub seconds: f64,
+}
+
+impl Verdict {
+    /// All events of the run, judged or not.
+    pub fn events(&self) -> u64 {
+        self.files.iter().map(|(_, n)| n).sum()
+    }
+}
+
+/// The first line that no behaviour of the model explains.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RejectedAt {
+    /// Which file.
+    pub file: PathBuf,
+    /// The line in it, from 1.
+    pub line: u64,
+    /// The event's name.
+    pub event: String,
+    /// The event in one line.
+    pub shown: String,
+    /// The rule or invariant that is broken, if it is known.
+    pub id: Option<String>,
+    /// Why, in one sentence.
+    pub why: String,
+    /// The partition, if it is about one.
+    pub partition: Option<TopicPartition>,
+    /// What the model would have allowed at that node.
+    pub nearest: Vec<String>,
+    /// The model's state before the event.
+    pub last_state: String,
+    /// The last events of that partition.
+    pub exchange: Vec<String>,
+}
+
+/// Reads and judges files: one verdict a run.
+pub fn validate_files(paths: &[PathBuf]) -> Result<Vec<Verdict>, ReadError> {
+    Ok(read_runs(paths)?.into_iter().map(|run| judge(&run)).collect())
+}
+
+/// Judges a run.
+pub fn judge(run: &Result<Run, BadRun>) -> Verdict {
+    let begun = Instant::now();
+    let mut oracle = Oracle::default();
+    let (id, files, rejected_at) = match run {
+        Err(bad) => {
+            let fault = bad.fault.clone();
+            let rejected = RejectedAt {
+                file: fault.file,
+                line: fault.line,
+                event: fault.event,
+                shown: String::new(),
+                id: None,
+                why: fault.why,
+                partition: None,
+                nearest: Vec::new(),
+                last_state: String::new(),
+                exchange: Vec::new(),
+            };
+            (bad.id.clone(), bad.files.clone(), Some(rejected))
+        }
+        Ok(run) => {
+            let files = run.files.iter().map(|f| (f.path.clone(), f.lines.len() as u64)).collect();
+            let rejected = run.lines().find_map(|((file, _), line)| {
+                let rejection = oracle.step(file, line).err()?;
+                let path = run.files.get(file).map(|f| f.path.clone()).unwrap_or_default();
+                Some(oracle.report(path, run.files.len(), file, line, rejection))
+            });
+            (run.id.clone(), files, rejected)
+        }
+    };
+    Verdict {
+        run: id,
+        files,
+        accepted: rejected_at.is_none(),
+        rejected_at,
+        coverage: oracle.coverage,
+        seconds: begun.elapsed().as_secs_f64(),
+    }
+}
+
+/// Why an event is rejected, and by which partition's oracle.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Rejection {
+    /// The partition, if it is about one.
+    pub partition: Option<TopicPartition>,
+    /// The rule or invariant, if it is known.
+    pub id: Option<&'static str>,
+    /// In words.
+    pub why: String,
+}
+
+/// All partitions of a run. Two that are equal explain the same futures.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Oracle {
+    nodes: Nodes,
+    partitions: BTreeMap<TopicPartition, PartitionOracle>,
+    /// The partitions that have a replica on a node.
+    replicas: BTreeMap<NodeId, Vec<TopicPartition>>,
+    coverage: Coverage,
+}
+
+impl Oracle {
+    /// Follows the next event, in the order of (l, n, s). After a rejection nothing more can be judged.
+    pub fn step(&mut self, file: usize, line: &Line) -> Result<(), Rejection> {
+        let (node, event) = (line.n, &line.event);
+        let whole = |why: String| Rejection { partition: None, id: None, why };
+        let mut seen = Seen::default();
+        let about: Vec<TopicPartition> = match event {
+            Event::End { .. } => return Ok(()),
+            Event::Start { logs } => {
+                let replicas = self.replicas.get(&node).cloned().unwrap_or_default();
+                for (i, log) in logs.iter().enumerate() {
+                    if !replicas.contains(&log.tp) {
+                        return Err(whole(format!("{} was recovered, but was never created here", log.tp)));
+                    }
+                    if logs.iter().take(i).any(|other| other.tp == log.tp) {
+                        return Err(whole(format!("{} was recovered twice", log.tp)));
+                    }
+                }
+                seen.first = self.nodes.incarnation(node) == 0;
+                self.nodes.started(node);
+                replicas
+            }
+            Event::Register { broker, changes, .. }
+            | Event::Fence { broker, changes, .. }
+            | Event::Unfence { broker, changes, .. } => {
+                self.nodes.decided(node, event).map_err(whole)?;
+                let replicas = self.replicas.get(broker).cloned().unwrap_or_default();
+                for (i, change) in changes.iter().enumerate() {
+                    if !replicas.contains(&change.tp) || changes.iter().take(i).any(|other| other.tp == change.tp) {
+                        let why = format!("{} does not change once for broker {broker}", change.tp);
+                        return Err(whole(why));
+                    }
+                    let led = |p: &PartitionOracle| p.state.controller().leader.map(|l| p.names.node(l));
+                    seen.led |= self.partitions.get(&change.tp).is_some_and(|p| led(p) != change.state.leader);
+                }
+                replicas
+            }
+            Event::Create { tp, replicas, .. } => {
+                self.nodes.decided(node, event).map_err(whole)?;
+                if self.partitions.contains_key(tp) {
+                    return Err(whole("the partition exists already".into()));
+                }
+                let created = PartitionOracle::created(&self.nodes, event).map_err(|why| Rejection {
+                    partition: Some(*tp),
+                    id: why.id,
+                    why: why.why,
+                })?;
+                for r in replicas {
+                    self.replicas.entry(*r).or_default().push(*tp);
+                }
+                self.partitions.insert(*tp, created);
+                self.remember(file, line, &[*tp]);
+                return Ok(());
+            }
+            Event::Elect { change, .. } => {
+                self.nodes.decided(node, event).map_err(whole)?;
+                vec![change.tp]
+            }
+            Event::AlterPartition { tp, .. } => {
+                self.nodes.decided(node, event).map_err(whole)?;
+                vec![*tp]
+            }
+            _ => event.partition().into_iter().collect(),
+        };
+        for tp in &about {
+            let none = || Rejection { partition: Some(*tp), id: None, why: "the partition was never created".into() };
+            let partition = self.partitions.get_mut(tp).ok_or_else(none)?;
+            let here = partition.names.replica(node);
+            let ends = |p: &PartitionOracle| here.and_then(|b| p.state.broker(b)).map(|b| b.log.end());
+            let before = ends(partition);
+            seen.isr = here.and_then(|b| partition.state.broker(b)).map_or(0, |b| b.isr.len() as usize);
+            partition.step(&self.nodes, node, event).map_err(|why| Rejection {
+                partition: Some(*tp),
+                id: why.id,
+                why: why.why,
+            })?;
+            seen.shorter |= ends(partition) < before;
+        }
+        self.coverage.count(node, event, seen);
+        self.remember(file, line, &about);
+        Ok(())
+    }
+
+    fn remember(&mut self, file: usize, line: &Line, about: &[TopicPartition]) {
+        for tp in about {
+            if let Some(partition) = self.partitions.get_mut(tp) {
+                partition.remember(Shown { file, line: line.s + 2, node: line.n, event: line.event.clone() });
+            }
+        }
+    }
+
+    /// The report of a rejection.
+    fn report(&self, path: PathBuf, files: usize, file: usize, line: &Line, rejection: Rejection) -> RejectedAt {
+        let Rejection { partition, id, why } = rejection;
+        let oracle = partition.and_then(|tp| self.partitions.get(&tp));
+        let shown = Shown { file, line: line.s + 2, node: line.n, event: line.event.clone() };
+        let recent = oracle.map(|o| &o.recent).into_iter().flatten();
+        RejectedAt {
+            file: path,
+            line: shown.line,
+            event: line.event.name().into(),
+            shown: explain::line(&line.event),
+            id: id.map(String::from),
+            why: sentence(&why),
+            partition,
+            nearest: oracle.map(|o| o.nearest(&self.nodes, line.n, &line.event)).unwrap_or_default(),
+            last_state: oracle.map(PartitionOracle::describe).unwrap_or_default(),
+            exchange: explain::exchange(recent.chain([&shown]), files, partition),
+        }
+    }
+
+    /// What was exercised so far.
+    pub fn coverage(&self) -> &Coverage {
+        &self.coverage
+    }
+
+    /// The oracle of a partition.
+    pub fn partition(&self, tp: TopicPartition) -> Option<&PartitionOracle> {
+        self.partitions.get(&tp)
+    }
+
+    /// What the trace has said of nodes.
+    pub fn nodes(&self) -> &Nodes {
+        &self.nodes
+    }
+}
+
+fn sentence(why: &str) -> String {
+    let mut chars = why.chars();
+    let first = chars.next().map(|c| if why.starts_with('`') { c.to_string() } else { c.to_uppercase().to_string() });
+    let text = format!("{}{}", first.unwrap_or_default(), chars.as_str());
+    if text.ends_with('.') { text } else { format!("{text}.") }
+}

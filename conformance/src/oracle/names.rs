@@ -1,0 +1,213 @@
+//! Two naming schemes: a trace has nodes, broker epochs and metadata offsets; the model has replicas, incarnations, entries.
+
+use std::collections::BTreeMap;
+
+use bellwether_model::replication::{BrokerId, BrokerSet, MAX_BROKERS, MetaEntry, Start};
+use bellwether_trace::{Event, NodeId, PartitionState, TopicPartition};
+
+/// What the trace has said of nodes and of the metadata log, for all partitions.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Nodes {
+    nodes: BTreeMap<NodeId, Node>,
+    /// Who acts as the controller.
+    controller: Option<NodeId>,
+    /// The batches of the metadata log that events tell of: first and last offset of each.
+    batches: Vec<(i64, i64)>,
+    /// The topic of the last `create`, while further partitions of its batch may follow.
+    creating: Option<TopicPartition>,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+struct Node {
+    /// The broker epoch of each incarnation, -1 until it registers.
+    epochs: Vec<i64>,
+    unfenced: bool,
+}
+
+impl Nodes {
+    /// A node starts.
+    pub(crate) fn started(&mut self, node: NodeId) {
+        self.nodes.entry(node).or_default().epochs.push(-1);
+    }
+
+    /// How often a node has started.
+    pub fn incarnation(&self, node: NodeId) -> u16 {
+        self.nodes.get(&node).map_or(0, |n| u16::try_from(n.epochs.len()).unwrap_or(u16::MAX))
+    }
+
+    /// The broker epoch of a node's incarnation, -1 if it did not register.
+    pub fn broker_epoch(&self, node: NodeId, incarnation: u16) -> i64 {
+        let at = usize::from(incarnation).checked_sub(1);
+        at.and_then(|at| self.nodes.get(&node)?.epochs.get(at).copied()).unwrap_or(-1)
+    }
+
+    /// The last incarnation that the controller has registered, 0 if there is none.
+    fn registered(&self, node: NodeId) -> u16 {
+        let epochs = self.nodes.get(&node).map_or(&[][..], |n| &n.epochs);
+        epochs.iter().rposition(|e| *e >= 0).map_or(0, |at| u16::try_from(at + 1).unwrap_or(u16::MAX))
+    }
+
+    /// The last offset of the metadata log that an event tells of, -1 if there is none.
+    pub fn metadata_end(&self) -> i64 {
+        self.batches.last().map_or(-1, |b| b.1)
+    }
+
+    /// Whether a broker can have taken the metadata log in up to this offset: not beyond its end, and whole batches.
+    pub(crate) fn check_applied(&self, offset: i64) -> Result<(), String> {
+        if offset > self.metadata_end() {
+            return Err(format!("the metadata log ends at {}", self.metadata_end()));
+        }
+        let at = self.batches.partition_point(|(_, last)| *last < offset);
+        match self.batches.get(at) {
+            Some((first, last)) if *first <= offset && offset < *last => {
+                Err(format!("the metadata log has one batch from {first} to {last}, which is taken in as a whole"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Takes a controller's event in: who decides, where its records stand in the metadata log, and what they say of the
+    /// broker itself.
+    pub(crate) fn decided(&mut self, node: NodeId, event: &Event) -> Result<(), String> {
+        match self.controller {
+            Some(controller) if controller != node => return Err(format!("node {controller} is the controller")),
+            _ => self.controller = Some(node),
+        }
+        let creating = self.creating.take();
+        match event {
+            Event::Create { tp, metadata_offset, .. } => {
+                self.creating = Some(*tp);
+                if let Some(before) = creating
+                    && let Some(batch) = self.batches.last_mut()
+                    && batch.1 == *metadata_offset
+                {
+                    // A further partition of the batch, with a record of its own, and one more for a further topic.
+                    batch.0 -= if before.topic == tp.topic { 1 } else { 2 };
+                    let first = batch.0;
+                    let before = self.batches.iter().rev().nth(1).map_or(-1, |b| b.1);
+                    return check(first > before, || "the metadata log has no room for so many records".into());
+                }
+                self.append(*metadata_offset, 2)
+            }
+            Event::Register { broker, broker_epoch, metadata_offset, changes } => {
+                self.append(*metadata_offset, changes.len() + 1)?;
+                check(broker_epoch == metadata_offset, || "the registration is the last record of its step".into())?;
+                let node = self.nodes.entry(*broker).or_default();
+                node.unfenced = false;
+                let last = node.epochs.last_mut().ok_or("the broker has never started")?;
+                check(*last < 0, || format!("this incarnation has registered already, with epoch {last}"))?;
+                *last = *broker_epoch;
+                Ok(())
+            }
+            Event::Fence { broker, metadata_offset, changes } | Event::Unfence { broker, metadata_offset, changes } => {
+                self.append(*metadata_offset, changes.len() + 1)?;
+                let unfence = matches!(event, Event::Unfence { .. });
+                let node = self.nodes.get_mut(broker).filter(|n| n.epochs.iter().any(|e| *e >= 0));
+                let node = node.ok_or("the broker has never registered")?;
+                check(node.unfenced != unfence, || {
+                    format!("the broker is {}fenced already", if unfence { "un" } else { "" })
+                })?;
+                node.unfenced = unfence;
+                Ok(())
+            }
+            Event::Elect { metadata_offset, .. } => self.append(*metadata_offset, 1),
+            Event::AlterPartition { metadata_offset: Some(offset), .. } => self.append(*offset, 1),
+            _ => Ok(()),
+        }
+    }
+
+    fn append(&mut self, last: i64, records: usize) -> Result<(), String> {
+        let end = self.metadata_end();
+        let first = i64::try_from(records).ok().and_then(|n| last.checked_sub(n)?.checked_add(1));
+        let first = first.filter(|first| *first > end);
+        let first = first.ok_or_else(|| {
+            format!("{records} records up to offset {last} do not fit behind the metadata log's end at {end}")
+        })?;
+        self.batches.push((first, last));
+        Ok(())
+    }
+
+    /// The replicas of a partition that is created now, and its first metadata entry.
+    pub(crate) fn create(
+        &self,
+        replicas: &[NodeId],
+        state: &PartitionState,
+    ) -> Result<(Names, MetaEntry, Vec<Start>), String> {
+        let names = Names { replicas: replicas.to_vec(), offsets: vec![self.metadata_end()] };
+        check(!replicas.is_empty() && replicas.len() <= MAX_BROKERS, || {
+            format!("the model has 1 to {MAX_BROKERS} replicas")
+        })?;
+        let twice = replicas.iter().enumerate().any(|(i, r)| replicas.iter().skip(i + 1).any(|other| other == r));
+        check(!twice, || "a broker has one replica only".into())?;
+        let unfenced = |r: &NodeId| self.nodes.get(r).is_some_and(|n| n.unfenced);
+        let mut isr: Vec<NodeId> = replicas.iter().copied().filter(unfenced).collect();
+        let first = isr.first().copied();
+        isr.sort_unstable();
+        check(isr == state.isr, || format!("the unfenced replicas are {isr:?}, and they are the ISR"))?;
+        check(first == state.leader, || format!("the first unfenced replica, {first:?}, leads"))?;
+        check(state.leader_epoch == 0 && state.partition_epoch == 0, || "epochs begin with 0".into())?;
+        let fenced = names.replicas.iter().filter(|r| !unfenced(r)).filter_map(|r| names.replica(*r)).collect();
+        let mut incarnations = [0; MAX_BROKERS];
+        for (slot, r) in incarnations.iter_mut().zip(replicas) {
+            *slot = self.registered(*r);
+        }
+        let entry = MetaEntry {
+            leader: state.leader.and_then(|l| names.replica(l)),
+            leader_epoch: 0,
+            isr: names.set(&state.isr).unwrap_or_default(),
+            partition_epoch: 0,
+            fenced,
+            incarnations,
+        };
+        let start = |r: &NodeId| Start { alive: self.incarnation(*r) > 0, incarnation: self.incarnation(*r) };
+        Ok((names, entry, replicas.iter().map(start).collect()))
+    }
+}
+
+/// The names of one partition.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Names {
+    /// The node of each replica.
+    pub replicas: Vec<NodeId>,
+    /// The metadata offset of each entry: that of the last record of its batch.
+    pub offsets: Vec<i64>,
+}
+
+impl Names {
+    /// The replica on a node.
+    pub fn replica(&self, node: NodeId) -> Option<BrokerId> {
+        self.replicas.iter().position(|r| *r == node).and_then(|at| BrokerId::try_from(at).ok())
+    }
+
+    /// The node of a replica; -1 if there is none.
+    pub fn node(&self, replica: BrokerId) -> NodeId {
+        self.replicas.get(usize::from(replica)).copied().unwrap_or(-1)
+    }
+
+    /// The replicas on these nodes, which are ascending; none if one of them has no replica, or twice.
+    pub fn set(&self, nodes: &[NodeId]) -> Option<BrokerSet> {
+        let set: Option<BrokerSet> = nodes.iter().map(|n| self.replica(*n)).collect();
+        set.filter(|_| nodes.windows(2).all(|w| w[0] < w[1]))
+    }
+
+    /// The nodes of these replicas, ascending.
+    pub fn nodes(&self, replicas: BrokerSet) -> Vec<NodeId> {
+        let mut nodes: Vec<NodeId> = replicas.iter().map(|b| self.node(b)).collect();
+        nodes.sort_unstable();
+        nodes
+    }
+
+    /// The last metadata entry up to an offset.
+    pub fn index(&self, offset: i64) -> Option<u32> {
+        self.offsets.partition_point(|o| *o <= offset).checked_sub(1).and_then(|at| u32::try_from(at).ok())
+    }
+
+    /// The metadata offset of an entry; -1 if there is none.
+    pub fn offset(&self, index: u32) -> i64 {
+        self.offsets.get(index as usize).copied().unwrap_or(-1)
+    }
+}
+
+fn check(condition: bool, why: impl FnOnce() -> String) -> Result<(), String> {
+    if condition { Ok(()) } else { Err(why()) }
+}

@@ -1,0 +1,391 @@
+//! The oracle of one partition: a state of the model that follows the events.
+//!
+//! The state is one, never a set: whatever the model leaves open is a field of the event. Where messages are concerned,
+//! a trace may say more than the model holds, and the oracle keeps it beside the state: fetches that their follower has
+//! given up, but that a leader may still take in ([`PartitionOracle::given_up`]).
+
+use std::collections::VecDeque;
+
+use bellwether_model::replication::{
+    Action, AlterStatus, BrokerId, Config, EpochRuns, Flight, Log, Offset, Phase, Refusal, State, advance, violations,
+};
+use bellwether_trace::{Event, FetchEffect, NodeId, RecoveredLog, Rule, TopicPartition};
+
+use super::events::{action_of, difference, event_of, project};
+use super::explain::{self, Shown};
+use super::names::{Names, Nodes};
+
+/// At most so many fetches that were given up are remembered for each follower and leader.
+const GIVEN_UP: usize = 4;
+/// How many events a rejection shows.
+const RECENT: usize = 10;
+
+/// Why an event is no step of the model.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Why {
+    /// The rule or invariant that it breaks, if that is known.
+    pub id: Option<&'static str>,
+    /// In words.
+    pub why: String,
+}
+
+impl Why {
+    fn new(why: impl Into<String>) -> Self {
+        Why { id: None, why: why.into() }
+    }
+}
+
+/// One partition, as far as the events tell.
+#[derive(Clone, Debug)]
+pub struct PartitionOracle {
+    pub(super) tp: TopicPartition,
+    pub(super) names: Names,
+    pub(super) config: Config,
+    pub(super) state: State<EpochRuns>,
+    /// Fetches that their follower has given up, with the follower: a leader may still take them in or answer them, but
+    /// nobody listens.
+    given_up: Vec<(BrokerId, Flight<EpochRuns>)>,
+    /// The highest high watermark that each replica had since it started: a checkpoint has none above.
+    highest: Vec<Offset>,
+    pub(super) recent: VecDeque<Shown>,
+}
+
+/// Two oracles that explain the same futures: what they have shown does not count.
+impl PartialEq for PartitionOracle {
+    fn eq(&self, other: &Self) -> bool {
+        (self.tp, &self.names, &self.config, &self.state, &self.given_up, &self.highest)
+            == (other.tp, &other.names, &other.config, &other.state, &other.given_up, &other.highest)
+    }
+}
+
+impl PartitionOracle {
+    /// From its `create` event on.
+    pub(super) fn created(nodes: &Nodes, event: &Event) -> Result<Self, Why> {
+        let Event::Create { tp, replicas, min_isr, unclean, state, .. } = event else {
+            return Err(Why::new("the partition was never created"));
+        };
+        let (names, entry, starts) = nodes.create(replicas, state).map_err(Why::new)?;
+        let min_isr = u32::try_from(*min_isr).ok().filter(|n| *n >= 1);
+        let min_isr = min_isr.ok_or(Why::new("min.insync.replicas is at least 1"))?;
+        Ok(PartitionOracle {
+            tp: *tp,
+            names,
+            config: Config::oracle(min_isr, *unclean),
+            state: State::created(entry, &starts),
+            given_up: Vec::new(),
+            highest: vec![0; starts.len()],
+            recent: VecDeque::new(),
+        })
+    }
+
+    /// Follows one event, or says why the model cannot. After that the state is the last good one.
+    pub(super) fn step(&mut self, nodes: &Nodes, node: NodeId, event: &Event) -> Result<(), Why> {
+        let local = project(event, self.tp);
+        let before = self.state.clone();
+        let result = match self.aside(nodes, node, &local) {
+            Some(result) => result,
+            None => self.follow(nodes, node, &local).map_err(|why| {
+                self.state = before;
+                self.name_the_rule(nodes, node, &local, why)
+            }),
+        };
+        if result.is_ok() {
+            self.state.trim(true);
+            for (highest, b) in self.highest.iter_mut().zip(&self.state.brokers) {
+                *highest = b.high_watermark.max(*highest);
+            }
+        }
+        result
+    }
+
+    /// Remembers an event for the report of a rejection that may come.
+    pub(super) fn remember(&mut self, shown: Shown) {
+        if self.recent.len() == RECENT {
+            self.recent.pop_front();
+        }
+        self.recent.push_back(shown);
+    }
+
+    /// The model steps, and the event must be what it shows.
+    fn follow(&mut self, nodes: &Nodes, node: NodeId, event: &Event) -> Result<(), Why> {
+        let actions = action_of(&self.names, &self.state, node, event).map_err(Why::new)?;
+        let mut shown = None;
+        for action in &actions {
+            let before = self.state.clone();
+            self.advance(action)?;
+            // The entry that the controller has written stands where the event says.
+            if self.state.metadata.last_index() > before.metadata.last_index() {
+                self.names.offsets.push(nodes.metadata_end());
+            }
+            shown = event_of(self.tp, &self.names, nodes, &self.config, &before, action, &self.state);
+        }
+        let shown = shown.ok_or_else(|| Why::new("the model shows no such event here"))?;
+        if let Some(difference) = difference(&shown, &as_compared(&self.names, &shown, event)) {
+            return Err(Why::new(difference));
+        }
+        match violations(&self.state, &self.config).first() {
+            None => Ok(()),
+            Some(i) => Err(Why { id: Some(i.id()), why: format!("it breaks an invariant: {}", i.statement()) }),
+        }
+    }
+
+    fn advance(&mut self, action: &Action) -> Result<(), Why> {
+        let refused = |Refusal { rule, why }| Why { id: rule.map(Rule::id), why: why.into() };
+        let requests = match *action {
+            Action::Crash { broker, high_watermark, .. } => {
+                if self.highest.get(usize::from(broker)).is_some_and(|h| high_watermark > *h) {
+                    return Err(Why::new("the recovered high watermark is one that this replica never had"));
+                }
+                self.requests_to(broker)
+            }
+            Action::Fetch { follower, leader } => {
+                self.give_up(follower, leader);
+                Vec::new()
+            }
+            _ => Vec::new(),
+        };
+        advance(&mut self.state, action, &self.config).map_err(refused)?;
+        match *action {
+            Action::Crash { broker, .. } => {
+                if let (Some(highest), Some(b)) =
+                    (self.highest.get_mut(usize::from(broker)), self.state.brokers.get(usize::from(broker)))
+                {
+                    *highest = b.high_watermark;
+                }
+                self.given_up.retain(|(_, f)| f.leader != broker);
+                // A request to a broker that starts anew may reach it then: it was sent before it could be, but not yet.
+                for (follower, flight) in requests {
+                    self.put_back(follower, flight);
+                }
+            }
+            // The newest fetch supersedes the older ones of the same follower.
+            Action::Receive { follower, leader } => {
+                self.given_up.retain(|(f, o)| *f != follower || o.leader != leader || o.phase == Phase::Requested);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// What the model has no action for; none if the event is an ordinary one.
+    fn aside(&mut self, nodes: &Nodes, node: NodeId, event: &Event) -> Option<Result<(), Why>> {
+        let here = self.names.replica(node)?;
+        match *event {
+            Event::Apply { metadata_offset, .. } => {
+                if let Err(why) = nodes.check_applied(metadata_offset) {
+                    return Some(Err(Why::new(why)));
+                }
+                // The metadata log has grown, but with nothing that concerns the partition.
+                let index = self.names.index(metadata_offset)?;
+                let b = self.state.broker(here).filter(|b| b.applied == Some(index))?;
+                debug_assert!(b.alive);
+                let apply = Action::Apply { broker: here, index };
+                let due = event_of(self.tp, &self.names, nodes, &self.config, &self.state, &apply, &self.state)?;
+                let is = as_compared(&self.names, &due, event);
+                Some(difference(&due, &is).map_or(Ok(()), |why| Err(Why::new(why))))
+            }
+            Event::Unfence { broker, .. } => {
+                let b = self.names.replica(broker)?;
+                self.unfence_the_unaware(nodes, node, b, event)
+            }
+            Event::AlterPartition { broker, .. } => {
+                // The answer was lost, and the sender asks again.
+                let b = self.names.replica(broker)?;
+                let alter = self.state.brokers.get_mut(usize::from(b))?.alter.as_mut()?;
+                if alter.status != AlterStatus::Sent {
+                    alter.status = AlterStatus::Sent;
+                }
+                None
+            }
+            Event::Receive { follower, leader_epoch, fetch_offset, last_fetched_epoch, broker_epoch, .. } => {
+                let (asks, follower) = (follower, self.names.replica(follower)?);
+                let asked = |f: &Flight<EpochRuns>| {
+                    f.leader == here
+                        && f.phase == Phase::Requested
+                        && i64::from(f.leader_epoch) == i64::from(leader_epoch)
+                        && i64::from(f.fetch_offset) == fetch_offset
+                        && f.last_fetched_epoch.map_or(-1, i64::from) == i64::from(last_fetched_epoch)
+                        && nodes.broker_epoch(asks, f.incarnation) == broker_epoch
+                };
+                self.given_up_step(nodes, node, event, follower, here, asked)
+            }
+            Event::Respond { follower, fetch_offset, .. } => {
+                let follower = self.names.replica(follower)?;
+                let asked = |f: &Flight<EpochRuns>| {
+                    f.leader == here && f.phase == Phase::Received && i64::from(f.fetch_offset) == fetch_offset
+                };
+                self.given_up_step(nodes, node, event, follower, here, asked)
+            }
+            Event::Fetched { leader, effect: FetchEffect::Ignored, log_end, high_watermark, .. } => {
+                // The leader has refused without taking the fetch in: the partition is not there, or offline.
+                let leader = self.names.replica(leader)?;
+                let b = self.state.broker(here)?;
+                let flight = b.fetch_to(leader).filter(|f| !matches!(f.phase, Phase::Answered(_)))?.clone();
+                if i64::from(b.log.end()) != log_end || i64::from(b.high_watermark) != high_watermark {
+                    return None;
+                }
+                self.state.brokers.get_mut(usize::from(here))?.fetches.retain(|f| f.leader != leader);
+                self.keep_given_up(here, flight);
+                Some(Ok(()))
+            }
+            _ => None,
+        }
+    }
+
+    /// Steps with a fetch that was given up, if the present one is not what the event tells of and such a one is.
+    fn given_up_step(
+        &mut self,
+        nodes: &Nodes,
+        node: NodeId,
+        event: &Event,
+        follower: BrokerId,
+        leader: BrokerId,
+        asked: impl Fn(&Flight<EpochRuns>) -> bool,
+    ) -> Option<Result<(), Why>> {
+        let slot = self.state.broker(follower)?.fetch_to(leader).cloned();
+        if slot.as_ref().is_some_and(&asked) {
+            return None;
+        }
+        let place = self.given_up.iter().position(|(f, flight)| *f == follower && asked(flight))?;
+        let before = (self.state.clone(), self.given_up.clone());
+        let (_, old) = self.given_up.remove(place);
+        self.put_back(follower, old);
+        if let Err(why) = self.follow(nodes, node, event) {
+            let rule = self.name_the_rule(nodes, node, event, why);
+            (self.state, self.given_up) = before;
+            return Some(Err(rule));
+        }
+        let old = self.state.broker(follower).and_then(|b| b.fetch_to(leader)).cloned();
+        let fetches = &mut self.state.brokers.get_mut(usize::from(follower))?.fetches;
+        fetches.retain(|f| f.leader != leader);
+        let parked = old.filter(|f| f.phase == Phase::Received);
+        // What is taken in later supersedes what was parked, also if it was sent earlier.
+        let superseded =
+            slot.as_ref().is_some_and(|f| f.phase == Phase::Received) && matches!(event, Event::Receive { .. });
+        if let Some(slot) = slot.filter(|_| !superseded) {
+            self.put_back(follower, slot);
+        }
+        if let Some(parked) = parked {
+            self.keep_given_up(follower, parked);
+        }
+        Some(Ok(()))
+    }
+
+    /// A broker that has caught up with its registration, but has not yet learned of a partition that was created since.
+    fn unfence_the_unaware(
+        &mut self,
+        nodes: &Nodes,
+        node: NodeId,
+        b: BrokerId,
+        event: &Event,
+    ) -> Option<Result<(), Why>> {
+        let broker = self.state.broker(b)?;
+        let created_since = self.state.metadata.get(0)?.incarnations.get(usize::from(b)) == Some(&broker.incarnation);
+        if broker.applied.is_some() || !created_since {
+            return None;
+        }
+        let before = self.state.clone();
+        self.state.brokers.get_mut(usize::from(b))?.applied = Some(0);
+        let result = self.follow(nodes, node, event);
+        match result {
+            Ok(()) => self.state.brokers.get_mut(usize::from(b))?.applied = None,
+            Err(_) => self.state = before,
+        }
+        Some(result)
+    }
+
+    fn requests_to(&self, leader: BrokerId) -> Vec<(BrokerId, Flight<EpochRuns>)> {
+        let to = |f: BrokerId| self.state.broker(f).and_then(|b| b.fetch_to(leader)).map(|flight| (f, flight.clone()));
+        self.state.ids().filter_map(to).filter(|(_, f)| f.phase == Phase::Requested).collect()
+    }
+
+    fn put_back(&mut self, follower: BrokerId, flight: Flight<EpochRuns>) {
+        if let Some(b) = self.state.brokers.get_mut(usize::from(follower)) {
+            b.fetches.retain(|o| o.leader != flight.leader);
+            let at = b.fetches.partition_point(|o| o.leader < flight.leader);
+            b.fetches.insert(at, flight);
+        }
+    }
+
+    /// A new fetch replaces the one before: nobody listens to its answer any more.
+    fn give_up(&mut self, follower: BrokerId, leader: BrokerId) {
+        let old = self.state.broker(follower).and_then(|b| b.fetch_to(leader)).cloned();
+        if let Some(old) = old.filter(|f| !matches!(f.phase, Phase::Answered(_))) {
+            self.keep_given_up(follower, old);
+        }
+    }
+
+    fn keep_given_up(&mut self, follower: BrokerId, flight: Flight<EpochRuns>) {
+        let same = |(f, o): &(BrokerId, Flight<EpochRuns>)| *f == follower && o.leader == flight.leader;
+        if self.given_up.iter().filter(|o| same(o)).count() >= GIVEN_UP
+            && let Some(oldest) = self.given_up.iter().position(same)
+        {
+            self.given_up.remove(oldest);
+        }
+        self.given_up.push((follower, flight));
+    }
+
+    /// If the model without one single rule explains the event, that is the rule that was broken.
+    fn name_the_rule(&self, nodes: &Nodes, node: NodeId, event: &Event, mut why: Why) -> Why {
+        if why.id.is_none() {
+            why.id =
+                Rule::ALL.iter().copied().find(|rule| self.explained_without(*rule, nodes, node, event)).map(Rule::id);
+        }
+        why
+    }
+
+    fn explained_without(&self, rule: Rule, nodes: &Nodes, node: NodeId, event: &Event) -> bool {
+        let mut other = self.clone();
+        other.config.rules = other.config.rules.without(rule);
+        let Ok(actions) = action_of(&other.names, &other.state, node, event) else { return false };
+        let mut shown = None;
+        for action in &actions {
+            let before = other.state.clone();
+            if other.advance(action).is_err() {
+                return false;
+            }
+            if other.state.metadata.last_index() > before.metadata.last_index() {
+                other.names.offsets.push(nodes.metadata_end());
+            }
+            shown = event_of(other.tp, &other.names, nodes, &other.config, &before, action, &other.state);
+        }
+        shown.is_some_and(|shown| shown == as_compared(&other.names, &shown, event))
+    }
+
+    /// The state in readable form.
+    pub(super) fn describe(&self) -> String {
+        explain::state(&self.names, &self.state)
+    }
+
+    /// The events that the model allows at a node, those of the same kind first.
+    pub(super) fn nearest(&self, nodes: &Nodes, node: NodeId, event: &Event) -> Vec<String> {
+        explain::nearest(self, nodes, node, event)
+    }
+
+    /// The model's state, for tests and reports.
+    pub fn state(&self) -> &State<EpochRuns> {
+        &self.state
+    }
+}
+
+/// The event in the form in which the model shows it: what stands for the same thing is made the same.
+fn as_compared(names: &Names, due: &Event, event: &Event) -> Event {
+    let mut event = event.clone();
+    match (&mut event, due) {
+        // Any offset up to the next entry stands for this one.
+        (Event::Apply { metadata_offset: is, .. }, Event::Apply { metadata_offset: due, .. })
+            if names.index(*is) == names.index(*due) =>
+        {
+            *is = *due;
+        }
+        // A log that was never written to may not be there at all.
+        (Event::Start { logs: is }, Event::Start { logs: due }) => {
+            let empty = |l: &RecoveredLog| l.log_end == 0 && l.high_watermark == 0 && l.epochs.is_empty();
+            if is.is_empty() && due.iter().all(empty) {
+                is.clone_from(due);
+            }
+        }
+        _ => {}
+    }
+    event
+}

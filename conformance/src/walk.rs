@@ -1,0 +1,409 @@
+//! Random behaviours of the model, written down as traces: what the oracle must accept, and the driver can follow.
+
+use std::collections::BTreeMap;
+
+use bellwether_model::replication::{
+    Acks, Action, BrokerId, BrokerSet, Config, EpochRuns, Log, State, advance, electable, high_watermark_limit,
+};
+use bellwether_trace::{Change, ErrorCode, Event, Header, Line, NodeId, PartitionState, TopicId, TopicPartition};
+use bellwether_trace::{write_header, write_line};
+
+use crate::oracle::{Names, Nodes, event_of};
+
+/// A small generator of random numbers (SplitMix64): the same seed gives the same walk on every machine.
+#[derive(Clone, Debug)]
+pub struct Random(pub u64);
+
+impl Random {
+    /// The next number.
+    pub fn number(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// A number below `n`, which is not 0.
+    pub fn below(&mut self, n: usize) -> usize {
+        (self.number() % n.max(1) as u64) as usize
+    }
+}
+
+/// What a walk is to be like.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// How many brokers; their nodes are 1, 2, … and the controller is node 100, or also node 1.
+    pub brokers: NodeId,
+    /// Whether node 1 is the controller as well.
+    pub combined: bool,
+    /// How many partitions.
+    pub partitions: i32,
+    /// min.insync.replicas.
+    pub min_isr: u32,
+    /// unclean.leader.election.enable.
+    pub unclean: bool,
+    /// Stops may lose records.
+    pub lossy: bool,
+    /// How many random steps.
+    pub steps: usize,
+}
+
+/// A cluster of the model: what is known of its nodes, one state for each partition, and the trace so far.
+#[derive(Clone, Debug)]
+pub struct Walk {
+    plan: Plan,
+    config: Config,
+    random: Random,
+    nodes: Nodes,
+    partitions: Vec<(TopicPartition, Names, State<EpochRuns>)>,
+    lines: Vec<Line>,
+    lamport: u64,
+}
+
+impl Walk {
+    /// Starts the nodes, creates the partitions, and takes `steps` random steps.
+    pub fn new(seed: u64, plan: Plan) -> Self {
+        let config = Config::oracle(plan.min_isr, plan.unclean);
+        let mut walk = Walk {
+            plan,
+            config,
+            random: Random(seed),
+            nodes: Nodes::default(),
+            partitions: Vec::new(),
+            lines: Vec::new(),
+            lamport: 1000,
+        };
+        walk.begin();
+        for _ in 0..walk.plan.steps {
+            walk.random_step();
+        }
+        walk
+    }
+
+    fn controller(&self) -> NodeId {
+        if self.plan.combined { 1 } else { 100 }
+    }
+
+    fn emit(&mut self, n: NodeId, event: Event) {
+        self.lamport += 1 + self.random.number() % 50;
+        let s = self.lines.len() as u64;
+        self.lines.push(Line { n, s, l: self.lamport, event });
+    }
+
+    fn decide(&mut self, event: Event) {
+        let controller = self.controller();
+        self.nodes.decided(controller, &event).expect("the walk makes what the oracle takes");
+        self.emit(controller, event);
+    }
+
+    fn begin(&mut self) {
+        let mut all: Vec<NodeId> = (1..=self.plan.brokers).collect();
+        if !self.plan.combined {
+            all.push(self.controller());
+        }
+        for node in &all {
+            self.nodes.started(*node);
+            self.emit(*node, Event::Start { logs: vec![] });
+        }
+        for broker in 1..=self.plan.brokers {
+            let offset = self.nodes.metadata_end() + 1;
+            self.decide(Event::Register { broker, broker_epoch: offset, metadata_offset: offset, changes: vec![] });
+            self.decide(Event::Unfence { broker, metadata_offset: offset + 1, changes: vec![] });
+        }
+        let metadata_offset = self.nodes.metadata_end() + 1 + i64::from(self.plan.partitions);
+        for partition in 0..self.plan.partitions {
+            let tp = TopicPartition { topic: TopicId(7), partition };
+            let mut replicas: Vec<NodeId> = (1..=self.plan.brokers).collect();
+            let shift = partition as usize % replicas.len();
+            replicas.rotate_left(shift);
+            let isr = (1..=self.plan.brokers).collect();
+            let state = PartitionState { leader: replicas.first().copied(), leader_epoch: 0, isr, partition_epoch: 0 };
+            let created = Event::Create {
+                tp,
+                topic: "walk".into(),
+                replicas: replicas.clone(),
+                min_isr: self.plan.min_isr as i32,
+                unclean: self.plan.unclean,
+                metadata_offset,
+                state: state.clone(),
+            };
+            self.decide(created);
+            let (names, entry, starts) = self.nodes.create(&replicas, &state).expect("the replicas are unfenced");
+            self.partitions.push((tp, names, State::created(entry, &starts)));
+        }
+    }
+
+    fn random_step(&mut self) {
+        let place = self.random.below(self.partitions.len());
+        let mut weighed: BTreeMap<&'static str, Vec<Action>> = BTreeMap::new();
+        for action in candidates(&self.partitions[place].2, &self.config, &self.plan, &mut self.random) {
+            if advance(&mut self.partitions[place].2.clone(), &action, &self.config).is_ok() {
+                weighed.entry(action.name()).or_default().push(action);
+            }
+        }
+        let total: usize = weighed.keys().map(|name| weight(name)).sum();
+        let mut ticket = self.random.below(total);
+        for (name, actions) in weighed {
+            if ticket < weight(name) {
+                let action = actions[self.random.below(actions.len())];
+                self.take(place, action);
+                return;
+            }
+            ticket -= weight(name);
+        }
+    }
+
+    /// Takes a step in one partition; what concerns a broker as a whole is a step in each.
+    fn take(&mut self, place: usize, action: Action) {
+        match action {
+            Action::Register { broker, .. } | Action::Fence { broker, .. } | Action::Unfence { broker } => {
+                let node = self.partitions[place].1.node(broker);
+                self.take_for_broker(node, action);
+            }
+            Action::Crash { broker, .. } => {
+                let node = self.partitions[place].1.node(broker);
+                for (_, names, state) in &mut self.partitions {
+                    let broker = names.replica(node).expect("every broker has a replica of each partition");
+                    let b = &state.brokers[usize::from(broker)];
+                    let lost = if self.plan.lossy { self.random.below(3) as u32 } else { 0 };
+                    let keep = b.log.end().saturating_sub(lost);
+                    let high_watermark = b.high_watermark.min(keep).saturating_sub(self.random.below(2) as u32);
+                    let crash = Action::Crash { broker, keep, high_watermark };
+                    advance(state, &crash, &self.config).expect("a running broker can stop");
+                }
+            }
+            Action::Restart { broker } => {
+                let node = self.partitions[place].1.node(broker);
+                self.nodes.started(node);
+                let mut all = Vec::new();
+                for (tp, names, state) in &mut self.partitions {
+                    let restart = Action::Restart { broker: names.replica(node).expect("as above") };
+                    let before = state.clone();
+                    advance(state, &restart, &self.config).expect("it stopped in all partitions");
+                    let event = event_of(*tp, names, &self.nodes, &self.config, &before, &restart, state);
+                    let Some(Event::Start { logs }) = event else { unreachable!("a restart shows as a start") };
+                    all.extend(logs);
+                }
+                self.emit(node, Event::Start { logs: all });
+            }
+            _ => {
+                let gap = i64::from(self.random.below(8) == 0);
+                let (tp, names, state) = &mut self.partitions[place];
+                let before = state.clone();
+                advance(state, &action, &self.config).expect("it was tried");
+                let decides = matches!(action, Action::Elect { .. } | Action::AlterPartition { .. });
+                if state.metadata.last_index() > before.metadata.last_index() {
+                    names.offsets.push(self.nodes.metadata_end() + 1 + gap);
+                }
+                let event = event_of(*tp, names, &self.nodes, &self.config, &before, &action, state);
+                let event = event.unwrap_or_else(|| panic!("{action:?} has an event"));
+                state.trim(true);
+                let node = names.node(actor(&action));
+                if decides { self.decide(event) } else { self.emit(node, event) }
+            }
+        }
+    }
+
+    fn take_for_broker(&mut self, node: NodeId, action: Action) {
+        let mut steps = Vec::new();
+        let mut all: Vec<Change> = Vec::new();
+        for (tp, names, state) in &self.partitions {
+            let broker = names.replica(node).expect("every broker has a replica of each partition");
+            let lead = |state: &State<EpochRuns>| {
+                let mut entry = *state.controller();
+                entry.fenced = entry.fenced.with(broker);
+                if entry.isr.len() > 1 {
+                    entry.isr = entry.isr.without(broker);
+                }
+                let led = state.controller().leader == Some(broker);
+                electable(&entry, state.brokers.len(), &self.config).0.iter().next().filter(|_| led)
+            };
+            let own = match action {
+                Action::Register { .. } => Action::Register { broker, leader: lead(state) },
+                Action::Fence { .. } => Action::Fence { broker, leader: lead(state) },
+                _ => Action::Unfence { broker },
+            };
+            let mut after = state.clone();
+            // Another partition's replica may not be as far.
+            if advance(&mut after, &own, &self.config).is_err() {
+                return;
+            }
+            let (old, new) = (state.controller(), after.controller());
+            if old.partition_epoch != new.partition_epoch {
+                let c = new;
+                all.push(Change {
+                    tp: *tp,
+                    state: PartitionState {
+                        leader: c.leader.map(|l| names.node(l)),
+                        leader_epoch: c.leader_epoch as i32,
+                        isr: names.nodes(c.isr),
+                        partition_epoch: c.partition_epoch as i32,
+                    },
+                });
+            }
+            steps.push(after);
+        }
+        let metadata_offset = self.nodes.metadata_end() + 1 + all.len() as i64;
+        let (broker, changes) = (node, all);
+        self.decide(match action {
+            Action::Register { .. } => {
+                Event::Register { broker, broker_epoch: metadata_offset, metadata_offset, changes }
+            }
+            Action::Fence { .. } => Event::Fence { broker, metadata_offset, changes },
+            _ => Event::Unfence { broker, metadata_offset, changes },
+        });
+        for ((_, names, state), after) in self.partitions.iter_mut().zip(steps) {
+            names.offsets.push(metadata_offset);
+            *state = after;
+            state.trim(true);
+        }
+    }
+
+    /// The whole cluster as one process: one file.
+    pub fn one_file(&self) -> Vec<u8> {
+        let mut nodes: Vec<NodeId> = (1..=self.plan.brokers).collect();
+        if !self.plan.combined {
+            nodes.push(self.controller());
+        }
+        let mut out = Vec::new();
+        write_header(&mut out, &Header { format: 1, run: "walk".into(), nodes, rules_off: vec![] });
+        for line in &self.lines {
+            write_line(&mut out, line.n, line.s, line.l, &line.event);
+        }
+        let (events, l) = (self.lines.len() as u64, self.lamport + 1);
+        write_line(&mut out, 1, events, l, &Event::End { events });
+        out
+    }
+
+    /// One process for each life of each node: a killed one leaves a file without `end`.
+    pub fn a_file_each(&self) -> Vec<Vec<u8>> {
+        let mut lives: Vec<(NodeId, Vec<&Line>)> = Vec::new();
+        for line in &self.lines {
+            if matches!(line.event, Event::Start { .. }) {
+                lives.push((line.n, Vec::new()));
+            }
+            if let Some((_, life)) = lives.iter_mut().rev().find(|(n, _)| *n == line.n) {
+                life.push(line);
+            }
+        }
+        let mut files = Vec::new();
+        for (i, (node, life)) in lives.iter().enumerate() {
+            let mut out = Vec::new();
+            write_header(&mut out, &Header { format: 1, run: "walk".into(), nodes: vec![*node], rules_off: vec![] });
+            for (s, line) in life.iter().enumerate() {
+                write_line(&mut out, line.n, s as u64, line.l, &line.event);
+            }
+            if lives.iter().skip(i + 1).all(|(n, _)| n != node) {
+                let events = life.len() as u64;
+                write_line(&mut out, *node, events, self.lamport + 1, &Event::End { events });
+            }
+            files.push(out);
+        }
+        files
+    }
+
+    /// The events.
+    pub fn lines(&self) -> &[Line] {
+        &self.lines
+    }
+}
+
+/// Who takes a step that is not the controller's.
+fn actor(action: &Action) -> BrokerId {
+    match *action {
+        Action::Fetch { follower, .. } | Action::Fetched { follower, .. } => follower,
+        Action::Receive { leader, .. } | Action::Respond { leader, .. } => leader,
+        Action::Crash { broker, .. }
+        | Action::Restart { broker }
+        | Action::Apply { broker, .. }
+        | Action::Produce { broker, .. }
+        | Action::Reject { broker }
+        | Action::Duplicate { broker, .. }
+        | Action::Ack { broker, .. }
+        | Action::HighWatermark { broker, .. }
+        | Action::Read { broker, .. }
+        | Action::ProposeIsr { broker, .. }
+        | Action::LearnIsr { broker }
+        | Action::Register { broker, .. }
+        | Action::Fence { broker, .. }
+        | Action::Unfence { broker }
+        | Action::AlterPartition { broker }
+        | Action::Elect { leader: broker } => broker,
+    }
+}
+
+/// How much more often one kind of step is taken than another: healing outruns harm.
+fn weight(name: &str) -> usize {
+    match name {
+        "receive" | "respond" | "fetched" => 24,
+        "fetch" => 16,
+        "apply" | "restart" | "register" | "unfence" | "alter-partition" | "learn-isr" | "ack" => 12,
+        "high-watermark" | "produce" | "propose-isr" => 8,
+        "read" => 3,
+        "fence" | "crash" | "elect" | "reject" | "duplicate" => 1,
+        _ => 0,
+    }
+}
+
+/// Steps that may be possible.
+fn candidates(state: &State<EpochRuns>, config: &Config, plan: &Plan, random: &mut Random) -> Vec<Action> {
+    let mut out = Vec::new();
+    for broker in state.ids() {
+        let b = &state.brokers[usize::from(broker)];
+        for leader in std::iter::once(None).chain(state.ids().map(Some)) {
+            out.extend([Action::Register { broker, leader }, Action::Fence { broker, leader }]);
+        }
+        out.extend([
+            Action::Unfence { broker },
+            Action::Elect { leader: broker },
+            Action::AlterPartition { broker },
+            Action::Crash { broker, keep: b.log.end(), high_watermark: b.high_watermark },
+            Action::Restart { broker },
+            Action::Reject { broker },
+            Action::LearnIsr { broker },
+        ]);
+        let first = b.applied.map_or(state.metadata.base, |a| a + 1);
+        out.extend((first..=state.metadata.last_index()).map(|index| Action::Apply { broker, index }));
+        let count = 1 + random.below(5) as u32;
+        out.extend([Acks::None, Acks::One, Acks::All].map(|acks| Action::Produce { broker, acks, count }));
+        if plan.steps > 0 && b.log.end() > 0 {
+            out.push(Action::Duplicate { broker, end: 1 + random.below(b.log.end() as usize) as u32 });
+        }
+        for error in [ErrorCode::None, ErrorCode::NotEnoughReplicasAfterAppend, ErrorCode::RequestTimedOut] {
+            let often = error != ErrorCode::RequestTimedOut || random.below(20) == 0;
+            out.extend(b.waiting.iter().filter(|_| often).map(|end| Action::Ack { broker, end: *end, error }));
+        }
+        if state.leads(broker) {
+            let limit = high_watermark_limit(state, broker, config);
+            out.push(Action::HighWatermark { broker, to: limit });
+            let all = BrokerSet::all(state.brokers.len());
+            out.extend(all.minus(b.isr).iter().map(|m| Action::ProposeIsr { broker, isr: b.isr.with(m) }));
+            if random.below(6) == 0 {
+                let others = b.isr.without(broker);
+                out.extend(others.iter().map(|m| Action::ProposeIsr { broker, isr: b.isr.without(m) }));
+            }
+            let end = random.below(b.high_watermark as usize + 1) as u32;
+            out.extend([Action::Read { broker, end }, Action::Read { broker, end: b.high_watermark }]);
+        }
+        for other in state.ids() {
+            let flying = b.fetch_to(other).is_some();
+            if !flying || random.below(20) == 0 {
+                out.push(Action::Fetch { follower: broker, leader: other });
+            }
+            out.extend([
+                Action::Receive { follower: other, leader: broker },
+                Action::Fetched { follower: broker, leader: other },
+            ]);
+            if let Some(flight) = state.broker(other).and_then(|o| o.fetch_to(broker)) {
+                let more = b.log.end().saturating_sub(flight.fetch_offset) as usize + 1;
+                let end = flight.fetch_offset + random.below(more) as u32;
+                out.extend([end, b.log.end().max(flight.fetch_offset)].map(|end| Action::Respond {
+                    follower: other,
+                    leader: broker,
+                    end,
+                }));
+            }
+        }
+    }
+    out
+}
