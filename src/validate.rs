@@ -94,7 +94,8 @@ fn human(verdicts: &[Verdict]) -> String {
         let word = if verdict.accepted { "accepted" } else { "REJECTED" };
         out += &format!("{word}  {}: {events} events, {seconds:.2} s\n", files.join(" + "));
         let Some(r) = &verdict.rejected_at else { continue };
-        out += &format!("\n  {}:{}  {}\n", r.file.display(), r.line, if r.shown.is_empty() { &r.event } else { &r.shown });
+        out +=
+            &format!("\n  {}:{}  {}\n", r.file.display(), r.line, if r.shown.is_empty() { &r.event } else { &r.shown });
         out += &format!("  {}{}\n", r.id.as_ref().map(|id| format!("[{id}] ")).unwrap_or_default(), r.why);
         if let Some(partition) = r.partition {
             out += &format!("  partition {partition}\n");

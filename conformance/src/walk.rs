@@ -51,6 +51,7 @@ pub struct Plan {
 /// A cluster of the model: what is known of its nodes, one state for each partition, and the trace so far.
 #[derive(Clone, Debug)]
 pub struct Walk {
+    run: String,
     plan: Plan,
     config: Config,
     random: Random,
@@ -65,6 +66,7 @@ impl Walk {
     pub fn new(seed: u64, plan: Plan) -> Self {
         let config = Config::oracle(plan.min_isr, plan.unclean);
         let mut walk = Walk {
+            run: format!("walk-{seed}"),
             plan,
             config,
             random: Random(seed),
@@ -266,7 +268,7 @@ impl Walk {
             nodes.push(self.controller());
         }
         let mut out = Vec::new();
-        write_header(&mut out, &Header { format: 1, run: "walk".into(), nodes, rules_off: vec![] });
+        write_header(&mut out, &Header { format: 1, run: self.run.clone(), nodes, rules_off: vec![] });
         for line in &self.lines {
             write_line(&mut out, line.n, line.s, line.l, &line.event);
         }
@@ -289,7 +291,7 @@ impl Walk {
         let mut files = Vec::new();
         for (i, (node, life)) in lives.iter().enumerate() {
             let mut out = Vec::new();
-            write_header(&mut out, &Header { format: 1, run: "walk".into(), nodes: vec![*node], rules_off: vec![] });
+            write_header(&mut out, &Header { format: 1, run: self.run.clone(), nodes: vec![*node], rules_off: vec![] });
             for (s, line) in life.iter().enumerate() {
                 write_line(&mut out, line.n, s as u64, line.l, &line.event);
             }
