@@ -10,6 +10,8 @@ pub mod bound;
 pub mod fetch;
 pub mod frame;
 mod schema;
+#[cfg(test)]
+mod tests;
 pub mod varint;
 
 pub use api::{INTERNAL, RequestKind, ResponseKind, SUPPORTED, VersionRange, served};
