@@ -131,6 +131,7 @@ mod tests {
     fn assigning_the_latest_epoch_again_keeps_its_start() {
         let mut c = cache(&[(1, 0), (2, 5)]);
         assert!(!c.assign(2, 9));
+        assert!(!c.assign(2, 5));
         assert!(!c.assign(-1, 9));
         assert_eq!(c.entries(), [(1, 0), (2, 5)]);
     }

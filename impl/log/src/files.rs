@@ -87,11 +87,9 @@ impl Files {
             self.dir_changed = true;
         }
         if let Some(last) = self.segments.last_mut() {
-            // The end of the batch before, if that is in this segment.
-            let size = match kept.checked_sub(1).filter(|before| *before >= last.first_entry) {
-                Some(before) => entries.get(before).map_or(last.size, |e| e.position + u64::from(e.size)),
-                None => 0,
-            };
+            // The batch before is in this segment, or there is none: a segment that began with `kept` is gone.
+            let before = kept.checked_sub(1).and_then(|before| entries.get(before));
+            let size = before.map_or(0, |e| e.position + u64::from(e.size));
             let path = last.path.clone();
             last.cut(size).map_err(LogError::io(&path))?;
         }

@@ -72,7 +72,7 @@ fn end_offset(opened: &Opened) -> i64 {
 /// Reads the segments up to the first batch that is not good. Their `size` then ends there; the files are untouched.
 fn scan(dir: &Path, bases: &[i64], crc: bool) -> Result<Opened, LogError> {
     let mut opened = Opened { segments: Vec::new(), entries: Vec::new(), recovery: Recovery::default() };
-    for base in bases {
+    for (i, base) in bases.iter().enumerate() {
         let mut segment = Segment::open(dir, *base, opened.entries.len()).map_err(LogError::io(dir))?;
         let mut reader = Reader { segment: &segment, length: segment.size, at: 0, chunk: Vec::new(), chunk_at: 0 };
         // A segment that begins below the end of the one before it is as bad as a batch that does.
@@ -83,10 +83,12 @@ fn scan(dir: &Path, bases: &[i64], crc: bool) -> Result<Opened, LogError> {
             scan_segment(&mut reader, *base, crc, &mut opened.entries).map_err(LogError::io(&segment.path))?
         };
         let good = reader.at;
+        // Nothing is appended after an empty segment: this one was lost, and going on behind it would leave a hole.
+        let lost = good == 0 && i + 1 < bases.len();
         segment.size = good;
         opened.segments.push(segment);
-        if bad.is_some() {
-            opened.recovery.reason = bad;
+        opened.recovery.reason = bad.or(lost.then_some(BatchError::Truncated.into()));
+        if opened.recovery.reason.is_some() {
             break;
         }
     }

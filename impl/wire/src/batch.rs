@@ -208,7 +208,7 @@ pub fn validate(data: &[u8]) -> Result<BatchHeader, BatchError> {
 }
 
 fn count(h: &BatchHeader) -> Result<(), BatchError> {
-    if h.record_count < 1 || i64::from(h.record_count) != i64::from(h.last_offset_delta) + 1 {
+    if i64::from(h.record_count) != i64::from(h.last_offset_delta) + 1 {
         return Err(BatchError::Count);
     }
     if h.is_idempotent() && (h.producer_epoch < 0 || (h.base_sequence < 0 && !h.is_control())) {

@@ -212,6 +212,92 @@ fn a_segment_of_which_nothing_is_left_does_not_move_the_end() {
 }
 
 #[test]
+fn a_segment_that_begins_below_the_one_before_it_ends_the_log() {
+    let dir = dir();
+    let (mut log, _) = open(&dir);
+    for i in 0..4 {
+        log.append(&batch(1, 30, 0), i, 0).expect("appends");
+    }
+    drop(log);
+    let name = |base: i64| dir.path().join(format!("{base:020}.log"));
+    fs::rename(name(2), name(1)).expect("renames");
+    let (log, recovery) = open(&dir);
+    assert_eq!(recovery.reason, Some(TailError::Order { expected: 2, found: 1 }));
+    assert_eq!((offsets(&log), segments(&dir)), (vec![(0, 1), (1, 2)], vec![0]));
+}
+
+#[test]
+fn a_segment_takes_the_offsets_that_32_bits_can_hold() {
+    let dir = dir();
+    let (mut log, _) = open(&dir);
+    let far = i64::from(i32::MAX);
+    log.append(&batch(1, 0, 0), 0, 0).expect("appends");
+    log.append(&batch(1, 0, 0), far, 0).expect("appends");
+    log.append(&batch(1, 0, 0), far + 1, 0).expect("appends");
+    assert_eq!(segments(&dir), [0, far + 1]);
+    log.reset(5 * far).expect("resets");
+    log.append(&batch(1, 0, 0), 5 * far, 0).expect("appends");
+    log.append(&batch(1, 0, 0), 5 * far + 1, 0).expect("appends");
+    assert_eq!(segments(&dir), [5 * far]);
+}
+
+#[test]
+fn a_truncation_that_stops_halfway_leaves_what_is_left() {
+    let dir = dir();
+    let (mut log, _) = open(&dir);
+    for i in 0..6 {
+        log.append(&batch(1, 30, 0), i, 0).expect("appends");
+    }
+    // The middle segment cannot be deleted, because it is not there.
+    fs::remove_file(dir.path().join("00000000000000000002.log")).expect("removes");
+    assert!(matches!(log.truncate(1), Err(LogError::Io { .. })));
+    assert_eq!(offsets(&log), [(0, 1), (1, 2), (2, 3), (3, 4)]);
+}
+
+#[test]
+fn a_lost_segment_ends_the_log_although_later_ones_are_whole() {
+    let dir = dir();
+    let (mut log, _) = open(&dir);
+    for i in 0..6 {
+        log.append(&batch(1, 30, 0), i, 0).expect("appends");
+    }
+    log.close().expect("closes");
+    fs::write(dir.path().join("00000000000000000002.log"), b"").expect("writes");
+    let (log, recovery) = open(&dir);
+    assert_eq!((log.end_offset(), recovery.reason), (2, Some(TailError::Batch(BatchError::Truncated))));
+    assert_eq!(segments(&dir), [0]);
+}
+
+#[test]
+fn a_batch_whose_offset_is_taken_ends_the_log() {
+    let dir = dir();
+    let (mut log, _) = open(&dir);
+    log.append(&batch(2, 0, 0), 0, 0).expect("appends");
+    drop(log);
+    let path = dir.path().join("00000000000000000000.log");
+    let twice = fs::read(&path).expect("reads").repeat(2);
+    fs::write(&path, &twice).expect("writes");
+    let (log, recovery) = open(&dir);
+    assert_eq!(recovery.reason, Some(TailError::Order { expected: 2, found: 0 }));
+    assert_eq!(offsets(&log), [(0, 2)]);
+}
+
+#[test]
+fn a_log_that_changed_after_it_was_closed_is_read_in_full() {
+    let dir = dir();
+    let (mut log, _) = open(&dir);
+    for i in 0..2 {
+        log.append(&batch(1, 30, 0), i, 0).expect("appends");
+    }
+    log.close().expect("closes");
+    // The last batch is cut off as if it had never been: what is left looks whole.
+    let path = dir.path().join("00000000000000000000.log");
+    let bytes = fs::read(&path).expect("reads");
+    fs::write(&path, &bytes[..bytes.len() / 2]).expect("writes");
+    assert!(!open(&dir).1.clean);
+}
+
+#[test]
 fn epochs_come_from_the_batches_where_the_checkpoint_differs() {
     let dir = dir();
     let (mut log, _) = open(&dir);

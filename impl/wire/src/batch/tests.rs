@@ -54,6 +54,47 @@ fn a_batch_with_a_wrong_number_of_records_is_refused() {
 }
 
 #[test]
+fn a_batch_without_records_is_stored_but_not_produced() {
+    // What compaction leaves of a batch whose sequence must not be forgotten: offsets, and no record.
+    let mut header = BatchHeader { batch_length: 49, last_offset_delta: -1, ..Default::default() };
+    let mut bytes = build(&[], 7, 0, 0).to_vec();
+    assert_eq!(parse_header(&bytes), Err(BatchError::Count));
+    header.last_offset_delta = 4;
+    bytes[23..27].copy_from_slice(&header.last_offset_delta.to_be_bytes());
+    let crc = crc32c::crc32c(&bytes[CRC_START..]);
+    bytes[17..21].copy_from_slice(&crc.to_be_bytes());
+    assert_eq!(check(&bytes).map(|h| h.next_offset()), Ok(5));
+    assert_eq!(validate(&bytes), Err(BatchError::Count));
+}
+
+/// A batch of one record, given as its bytes without the length.
+fn one(record: &[u8], tail: &[u8]) -> Batch {
+    let mut bytes = build(&[pair("k", "v", 0)], -1, -1, -1)[..HEADER_LEN].to_vec();
+    bytes.push(record.len() as u8 * 2);
+    bytes.extend_from_slice(record);
+    bytes.extend_from_slice(tail);
+    let length = (bytes.len() - LOG_OVERHEAD) as i32;
+    bytes[8..12].copy_from_slice(&length.to_be_bytes());
+    Batch { header: parse_header(&bytes).expect("a header"), bytes: bytes.into() }
+}
+
+#[test]
+fn a_malformed_record_is_refused() {
+    // Attributes, timestamp delta, offset delta, key "k", value null, one header "h" = null.
+    let good = [0, 0, 0, 2, b'k', 1, 2, 2, b'h', 1];
+    let read = records(&one(&good, &[])).expect("good");
+    assert_eq!(read[0].headers, [(Bytes::from_static(b"h"), None)]);
+    let refused = |record: &[u8], tail: &[u8]| assert_eq!(records(&one(record, tail)), Err(BatchError::Record));
+    refused(&[0, 0, 2, 2, b'k', 1, 0], &[]); // An offset that the batch does not have.
+    refused(&[0, 0, 0, 2, b'k', 1, 0, 9], &[]); // Bytes after the headers.
+    refused(&[0, 0, 0, 2, b'k', 1, 0], &[9]); // Bytes after the last record.
+    refused(&[0, 0, 0, 8, b'k', 1, 0], &[]); // A key longer than the record.
+    refused(&[0, 0, 0, 2, b'k', 1, 1], &[]); // A negative number of headers.
+    refused(&[0, 0, 0, 2, b'k', 1, 2, 1, 1], &[]); // A header without a name.
+    refused(&[0, 0, 0, 3, b'k', 1, 0], &[]); // A length below null.
+}
+
+#[test]
 fn an_old_format_is_named() {
     let mut bytes = three().to_vec();
     bytes[16] = 1;

@@ -60,6 +60,7 @@ fn run(steps: &[Step], files: Option<&TempDir>) -> Result<(), TestCaseError> {
                     prop_assert!(from < start || from > end, "{} not in {}..{}", from, start, end);
                     continue;
                 };
+                prop_assert!((start..=end).contains(&from));
                 let mut expected = Vec::new();
                 let mut last = from;
                 for (base, next, epoch, rest) in model.iter().filter(|b| b.1 > from) {
