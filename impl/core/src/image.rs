@@ -85,7 +85,8 @@ pub struct Touched {
     pub brokers: BTreeSet<NodeId>,
 }
 
-/// A record that cannot follow the ones before it: the log is not one that a controller wrote. A node that meets one stops.
+/// A record that cannot follow the ones before it: the log is not one that a controller wrote. A node that meets one
+/// stops.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum ReplayError {
     /// An offset that is not above the last one.
@@ -238,8 +239,8 @@ impl MetadataImage {
         })
     }
 
-    /// Takes in a whole batch of records, at consecutive offsets from `first_offset`. After an error the image holds the records
-    /// before the one that failed.
+    /// Takes in a whole batch of records, at consecutive offsets from `first_offset`. After an error the image holds
+    /// the records before the one that failed.
     pub fn apply_batch(&mut self, first_offset: i64, records: &[MetadataRecord]) -> Result<Touched, ReplayError> {
         let mut touched = Touched::default();
         for (offset, record) in (first_offset..).zip(records) {

@@ -4,11 +4,14 @@
 //! ```text
 //! Registering ──Registered──▶ CatchingUp ──own registration taken in──▶ Fenced ◀──heartbeat answers──▶ Running
 //!      ▲                                                                  │
-//!      └────────────────────── STALE_BROKER_EPOCH ────────────────────────┘        any ──Shutdown──▶ ShuttingDown ──▶ Stopped
+//!      └────────────────────── STALE_BROKER_EPOCH ────────────────────────┘
+//!
+//! any ──Shutdown──▶ ShuttingDown ──the controller's leave──▶ Stopped
 //! ```
 //!
-//! The shell feeds it what happens and does what it says. A request that it asks for is one at a time: the next one is not asked for
-//! until the answer or the failure of the one before was fed in.
+//! The shell feeds it what happens and does what it says, in the order of the outputs: partitions have taken in their
+//! metadata before the heartbeat that says so. A request that it asks for is one at a time: the next one is
+//! not asked for until the answer or the failure of the one before was fed in.
 
 use bellwether_trace::Rule;
 use bellwether_wire::ResponseError;
@@ -130,8 +133,8 @@ impl Lifecycle {
         self.broker_epoch
     }
 
-    /// Are partitions told of the metadata? Only from the own registration on: metadata older than that may make a leader of a broker that
-    /// has crashed since.
+    /// Are partitions told of the metadata? Only from the own registration on: metadata older than that may make a
+    /// leader of a broker that has crashed since.
     pub fn serving(&self) -> bool {
         self.serving
     }

@@ -7,7 +7,8 @@ use bellwether_trace::{NodeId, PartitionState, TopicId};
 use bytes::Bytes;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 
-/// A record of `__cluster_metadata`. Its offset in that log gives broker epochs and orders everything that brokers learn.
+/// A record of `__cluster_metadata`. Its offset in that log gives broker epochs and orders everything that brokers
+/// learn.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "kebab-case")]
 pub enum MetadataRecord {

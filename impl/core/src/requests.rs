@@ -1,5 +1,5 @@
-//! What a client waits for: a produce for the outcomes of its partitions, a fetch for enough bytes. Pure joins; the shell
-//! reads and answers.
+//! What a client waits for: a produce for the outcomes of its partitions, a fetch for enough bytes. Pure joins; the
+//! shell reads and answers.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -26,7 +26,8 @@ struct ProduceWait {
 }
 
 impl ProduceWaits {
-    /// A request with these partitions; it waits until `deadline` at most. With no partition at all it is complete at once.
+    /// A request with these partitions; it waits until `deadline` at most. With no partition at all it is complete at
+    /// once.
     pub fn start(
         &mut self,
         token: Token,
@@ -43,7 +44,8 @@ impl ProduceWaits {
         None
     }
 
-    /// One partition is done. All outcomes, if it was the last. Nothing, if nobody waits for it: the first outcome counts.
+    /// One partition is done. All outcomes, if it was the last. Nothing, if nobody waits for it: the first outcome
+    /// counts.
     pub fn done(
         &mut self,
         token: Token,
@@ -60,8 +62,8 @@ impl ProduceWaits {
         self.cancel(token)
     }
 
-    /// The requests whose time is up, with the partitions they wait for. Each is to be told of it (`Partition::expire`), and answers
-    /// through [`ProduceWaits::done`] as always. They are not listed again.
+    /// The requests whose time is up, with the partitions they wait for. Each is to be told of it
+    /// (`Partition::expire`), and answers through [`ProduceWaits::done`] as always. They are not listed again.
     pub fn expire(&mut self, now: Millis) -> Vec<(Token, Vec<TopicPartition>)> {
         let mut expired = Vec::new();
         while let Some(token) = pop_due(&mut self.deadlines, now) {
@@ -95,8 +97,8 @@ impl ProduceWaits {
     }
 }
 
-/// Fetch requests that wait for enough bytes. A consumer's count bytes below the high watermark, a follower's below the log end; the
-/// shell keeps one of these for each kind.
+/// Fetch requests that wait for enough bytes. A consumer's count bytes below the high watermark, a follower's below the
+/// log end; the shell keeps one of these for each kind.
 #[derive(Clone, Default, Debug)]
 pub struct FetchWaits {
     waits: BTreeMap<Token, FetchWait>,
@@ -118,8 +120,8 @@ impl FetchWait {
 }
 
 impl FetchWaits {
-    /// A fetch that found `available` bytes in each of its partitions. True if it has to wait: until there are `min_bytes` in all, or until
-    /// `deadline`. False if there are enough already: it is not kept.
+    /// A fetch that found `available` bytes in each of its partitions. True if it has to wait: until there are
+    /// `min_bytes` in all, or until `deadline`. False if there are enough already: it is not kept.
     pub fn start(
         &mut self,
         token: Token,
@@ -140,8 +142,8 @@ impl FetchWaits {
         true
     }
 
-    /// A partition has grown: `bytes` tells how many there are now for each fetch that waits on it. Those that have enough: they wait no
-    /// longer, and are to be read and answered.
+    /// A partition has grown: `bytes` tells how many there are now for each fetch that waits on it. Those that have
+    /// enough: they wait no longer, and are to be read and answered.
     pub fn woken(&mut self, tp: TopicPartition, mut bytes: impl FnMut(Token) -> usize) -> Vec<Token> {
         let mut ready = Vec::new();
         for token in self.waiting_on(tp) {

@@ -24,9 +24,9 @@ pub struct AlterPartition {
 
 impl Controller {
     /// Decides an AlterPartition request, with the checks of `ReplicationControlManager.alterPartition` in their order:
-    /// STALE_BROKER_EPOCH, UNKNOWN_TOPIC_OR_PARTITION (without an event), NOT_CONTROLLER for epochs of the future (KAFKA-14154), FENCED_LEADER_EPOCH,
-    /// INVALID_REQUEST from anybody but the leader, INVALID_UPDATE_VERSION, INVALID_REQUEST for an ISR that is not one,
-    /// INELIGIBLE_REPLICA.
+    /// STALE_BROKER_EPOCH, UNKNOWN_TOPIC_OR_PARTITION (without an event), NOT_CONTROLLER for epochs of the future
+    /// (KAFKA-14154), FENCED_LEADER_EPOCH, INVALID_REQUEST from anybody but the leader, INVALID_UPDATE_VERSION,
+    /// INVALID_REQUEST for an ISR that is not one, INELIGIBLE_REPLICA.
     pub fn alter_partition(&mut self, mut request: AlterPartition) -> Decision<Result<AcceptedIsr, ErrorCode>> {
         request.isr.sort_unstable();
         let AlterPartition { broker, broker_epoch, tp, leader_epoch, partition_epoch, isr } = request;

@@ -1,7 +1,7 @@
 //! Topic configurations: the names and values that Kafka knows (`TopicConfig.java`, `LogConfig.java`).
 //!
-//! All of Kafka's names are taken, also those that this broker does nothing with, so that tools which set them work; the value must
-//! be one that Kafka would take.
+//! All of Kafka's names are taken, also those that this broker does nothing with, so that tools which set them work;
+//! the value must be one that Kafka would take.
 
 use std::collections::BTreeMap;
 

@@ -65,10 +65,11 @@ struct Plan {
 }
 
 impl Controller {
-    /// CreateTopics: one answer for each topic, in order; the good ones are created in one batch, the others refused with
-    /// INVALID_TOPIC_EXCEPTION, TOPIC_ALREADY_EXISTS, INVALID_PARTITIONS, INVALID_REPLICATION_FACTOR, INVALID_REPLICA_ASSIGNMENT,
-    /// INVALID_CONFIG, INVALID_REQUEST or POLICY_VIOLATION (ReplicationControlManager.java). Replicas that are fenced are placed last and
-    /// start outside of the ISR; the leader is the first replica that is unfenced.
+    /// CreateTopics: one answer for each topic, in order; the good ones are created in one batch, the others refused
+    /// with INVALID_TOPIC_EXCEPTION, TOPIC_ALREADY_EXISTS, INVALID_PARTITIONS, INVALID_REPLICATION_FACTOR,
+    /// INVALID_REPLICA_ASSIGNMENT, INVALID_CONFIG, INVALID_REQUEST or POLICY_VIOLATION
+    /// (ReplicationControlManager.java). Replicas that are fenced are placed last and start outside of the ISR; the
+    /// leader is the first replica that is unfenced.
     pub fn create_topics(
         &mut self,
         topics: Vec<CreateTopic>,
@@ -156,8 +157,8 @@ impl Controller {
         CreatedTopic { id, num_partitions, replication_factor, configs }
     }
 
-    /// Places replicas as `StripedReplicaPlacer` does with one rack: partition p starts at broker (start + p), unfenced brokers first,
-    /// fenced ones when those are used up. The start comes from the topic's random id.
+    /// Places replicas as `StripedReplicaPlacer` does with one rack: partition p starts at broker (start + p), unfenced
+    /// brokers first, fenced ones when those are used up. The start comes from the topic's random id.
     fn place(&self, topic: &CreateTopic, room: usize) -> Result<Vec<Vec<NodeId>>, TopicError> {
         let partitions = match topic.num_partitions {
             -1 => self.config.num_partitions,

@@ -10,10 +10,11 @@ use crate::MetadataRecord;
 pub(super) type Changes = (Vec<MetadataRecord>, Vec<Change>);
 
 impl Controller {
-    /// Moves the leadership of a partition (ElectLeaders) to another unfenced member of the ISR; the ISR stays. With unclean elections
-    /// allowed, and no member of the ISR unfenced, to any unfenced replica, which is the ISR then.
+    /// Moves the leadership of a partition (ElectLeaders) to another unfenced member of the ISR; the ISR stays. With
+    /// unclean elections allowed, and no member of the ISR unfenced, to any unfenced replica, which is the ISR then.
     ///
-    /// UNKNOWN_TOPIC_OR_PARTITION; ELECTION_NOT_NEEDED if it leads already; ELIGIBLE_LEADERS_NOT_AVAILABLE if it may not.
+    /// UNKNOWN_TOPIC_OR_PARTITION; ELECTION_NOT_NEEDED if it leads already; ELIGIBLE_LEADERS_NOT_AVAILABLE if it may
+    /// not.
     pub fn elect(&mut self, tp: TopicPartition, leader: NodeId) -> Decision<Result<(), ResponseError>> {
         let Some(partition) = self.image.partition(tp) else {
             return self.reply(Err(ResponseError::UnknownTopicOrPartition));
@@ -76,8 +77,9 @@ impl Controller {
         changes
     }
 
-    /// Leader and ISR after `gone` can lead no longer (`PartitionChangeBuilder.electLeader`): the first replica in the order of the
-    /// assignment that is unfenced and in the ISR; if unclean elections are allowed, the first that is unfenced; else none.
+    /// Leader and ISR after `gone` can lead no longer (`PartitionChangeBuilder.electLeader`): the first replica in the
+    /// order of the assignment that is unfenced and in the ISR; if unclean elections are allowed, the first that is
+    /// unfenced; else none.
     fn best_leader(&self, tp: TopicPartition, gone: NodeId, isr: Vec<NodeId>) -> (Option<NodeId>, Vec<NodeId>) {
         let replicas = self.image.partition(tp).map_or(&[][..], |p| &p.replicas);
         let candidates: Vec<_> = replicas.iter().copied().filter(|r| *r != gone && self.image.unfenced(*r)).collect();
@@ -106,8 +108,9 @@ impl Controller {
         }
     }
 
-    /// The state after a change of leader or ISR, with its epochs: a new leader epoch if the record sets a leader, none included
-    /// (`PartitionRegistration.merge`; not for a plain change of the ISR since KAFKA-15021), a new partition epoch always.
+    /// The state after a change of leader or ISR, with its epochs: a new leader epoch if the record sets a leader, none
+    /// included (`PartitionRegistration.merge`; not for a plain change of the ISR since KAFKA-15021), a new partition
+    /// epoch always.
     pub(super) fn successor(&self, state: &PartitionState, leader: Option<NodeId>, isr: Vec<NodeId>) -> PartitionState {
         let new_epoch = leader != state.leader && self.rules.on(Rule::ElectionNewEpoch);
         PartitionState {

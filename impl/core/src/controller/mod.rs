@@ -1,9 +1,10 @@
-//! The controller: registrations, sessions, elections, ISR changes, topics. Its durable state is the metadata log, nothing else.
+//! The controller: registrations, sessions, elections, ISR changes, topics. Its durable state is the metadata log,
+//! nothing else.
 //!
-//! Each method decides one thing and returns a [`Decision`]. Its records are one atomic batch of the metadata log, in the
-//! controller's own image already when the method returns; the shell appends them, writes the events, and only then lets the
-//! reply out. Sessions are the only state that is not in the log: a controller that starts gives every unfenced broker a new one,
-//! as Kafka's does when it becomes active.
+//! Each method decides one thing and returns a [`Decision`]. Its records are one atomic batch of the metadata log, in
+//! the controller's own image already when the method returns; the shell appends them, writes the events, and only then
+//! lets the reply out. Sessions are the only state that is not in the log: a controller that starts gives every
+//! unfenced broker a new one, as Kafka's does when it becomes active.
 
 mod alter_partition;
 mod configs;
@@ -141,15 +142,16 @@ impl Controller {
         &self.image
     }
 
-    /// Which candidate of several an election takes: this one, if it is a candidate, else, as Kafka does, the first in the order of
-    /// the assignment. The model leaves the choice free; whoever drives the controller along a path of the model makes it here.
+    /// Which candidate of several an election takes: this one, if it is a candidate, else, as Kafka does, the first in
+    /// the order of the assignment. The model leaves the choice free; whoever drives the controller along a path of the
+    /// model makes it here.
     pub fn prefer(&mut self, leader: Option<NodeId>) {
         self.preference = leader;
     }
 
-    /// BrokerRegistration: the broker epoch. A process that asks again gets the same answer. Another process under the id of a
-    /// broker whose session lives is refused with DUPLICATE_BROKER_REGISTRATION; its session, once silent, ends by itself
-    /// (ClusterControlManager.java).
+    /// BrokerRegistration: the broker epoch. A process that asks again gets the same answer. Another process under the
+    /// id of a broker whose session lives is refused with DUPLICATE_BROKER_REGISTRATION; its session, once silent, ends
+    /// by itself (ClusterControlManager.java).
     pub fn register(&mut self, now: Millis, request: Registration) -> Decision<Result<i64, ResponseError>> {
         let Registration { broker, incarnation, host, port } = request;
         if broker < 0 {
@@ -167,7 +169,8 @@ impl Controller {
         }
         let leaves_isr = self.rules.on(Rule::RegistrationLeavesIsr);
         let (mut records, changes) = self.removal(broker, leaves_isr);
-        // The registration comes last: its offset is the broker epoch, and a broker that has taken it in has the whole step.
+        // The registration comes last: its offset is the broker epoch, and a broker that has taken it in has the whole
+        // step.
         records.push(MetadataRecord::RegisterBroker { broker, incarnation, host, port });
         self.sessions.insert(broker, now);
         self.commit(records, |offset| {
@@ -176,8 +179,8 @@ impl Controller {
         })
     }
 
-    /// BrokerHeartbeat: keeps the session alive. Unfences the broker once it has taken in its own registration, and gives it the
-    /// partitions that wait for it. STALE_BROKER_EPOCH for anybody but the registered incarnation.
+    /// BrokerHeartbeat: keeps the session alive. Unfences the broker once it has taken in its own registration, and
+    /// gives it the partitions that wait for it. STALE_BROKER_EPOCH for anybody but the registered incarnation.
     pub fn heartbeat(&mut self, now: Millis, heartbeat: Heartbeat) -> Decision<Result<HeartbeatReply, ResponseError>> {
         let Heartbeat { broker, broker_epoch, metadata_offset, want_shut_down } = heartbeat;
         let Some(known) = self.image.broker(broker).filter(|b| b.broker_epoch == broker_epoch) else {
@@ -222,7 +225,8 @@ impl Controller {
         last_heard.min().map(|last| last.saturating_add(self.config.session_timeout_ms).saturating_add(1))
     }
 
-    /// Fences a broker: it leaves every ISR of more than one member and leads nothing. Nothing happens if it is fenced already.
+    /// Fences a broker: it leaves every ISR of more than one member and leads nothing. Nothing happens if it is fenced
+    /// already.
     pub fn fence(&mut self, broker: NodeId) -> Decision<()> {
         self.sessions.remove(&broker);
         if !self.image.unfenced(broker) {

@@ -1,4 +1,5 @@
-//! What holds whatever the controller is asked, in any order. A mutant breaks it: a check that was never red checks nothing.
+//! What holds whatever the controller is asked, in any order. A mutant breaks it: a check that was never red checks
+//! nothing.
 
 use std::collections::BTreeMap;
 
