@@ -1,6 +1,8 @@
 //! Fetch: consumers read up to the high watermark, followers up to the log end; both wait for something to send.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bellwether_core::FetchIn;
@@ -8,6 +10,7 @@ use bellwether_trace::{ErrorCode, FetchAnswer, NodeId, TopicId, TopicPartition};
 use bellwether_wire::messages::{ApiKey, FetchRequest};
 use bellwether_wire::{FetchPartition, FetchReply, FetchTopic, ResponseError, encode_fetch};
 use bytes::Bytes;
+use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -163,11 +166,42 @@ fn fail(place: &mut FetchPartition, error: ResponseError) {
     (place.high_watermark, place.last_stable_offset, place.log_start_offset) = (-1, -1, -1);
 }
 
+/// The fetches of followers that wait for something to send, at most one a follower.
+#[derive(Default)]
+pub(crate) struct Parked(Mutex<BTreeMap<NodeId, Arc<LetGo>>>);
+
+/// Asks a waiting fetch to be answered as it is.
+#[derive(Default)]
+struct LetGo {
+    asked: AtomicBool,
+    bell: Bell,
+}
+
+impl Parked {
+    fn park(&self, follower: NodeId) -> Arc<LetGo> {
+        let parked = Arc::new(LetGo::default());
+        self.0.lock().insert(follower, parked.clone());
+        parked
+    }
+
+    fn let_go(&self, follower: NodeId) {
+        if let Some(parked) = self.0.lock().remove(&follower) {
+            parked.asked.store(true, Ordering::Release);
+            parked.bell.notify_one();
+        }
+    }
+}
+
 fn follow(mut head: Head, follower: NodeId, deadline: Instant, request: FetchRequest) -> Answer {
+    if request.topics.is_empty() {
+        // The follower has more to ask for, and keeps to one request at a time: it wants the one back that waits here.
+        head.broker.parked.let_go(follower);
+        return head.answer();
+    }
     let now = head.broker.clock.now();
     let token = token();
     let max_bytes = usize::try_from(request.max_bytes).unwrap_or(0);
-    let bell = Bell::new(Notify::new());
+    let parked = head.broker.parked.park(follower);
     let mut followed: Vec<Option<Followed>> = Vec::new();
     let mut ready = Instant::now() >= deadline;
     for topic in request.topics {
@@ -184,7 +218,7 @@ fn follow(mut head: Head, follower: NodeId, deadline: Instant, request: FetchReq
                 broker_epoch: request.replica_state.replica_epoch,
             };
             let received = head.replica(&topic.topic, id, partition.partition).and_then(|replica| {
-                let received = replica.receive(now, head.lamport, &fetch, &bell)?;
+                let received = replica.receive(now, head.lamport, &fetch, &parked.bell)?;
                 Ok((replica, received))
             });
             let mut waits = None;
@@ -214,13 +248,17 @@ fn follow(mut head: Head, follower: NodeId, deadline: Instant, request: FetchReq
         head.reply.topics.push(FetchTopic { name, id, partitions });
     }
     if ready {
-        respond(&mut head, &followed, max_bytes, &bell);
+        respond(&mut head, &followed, max_bytes, &parked.bell);
         return head.answer();
     }
     Answer::Later(Box::pin(async move {
-        let all_wait = || followed.iter().flatten().all(|f| f.replica.still_waits(&f.fetch, &bell));
+        let bell = &parked.bell;
+        let all_wait = || {
+            !parked.asked.load(Ordering::Acquire)
+                && followed.iter().flatten().all(|f| f.replica.still_waits(&f.fetch, bell))
+        };
         while tokio::time::timeout_at(deadline, bell.notified()).await.is_ok() && all_wait() {}
-        respond(&mut head, &followed, max_bytes, &bell);
+        respond(&mut head, &followed, max_bytes, bell);
         head.encode()
     }))
 }

@@ -20,6 +20,9 @@ use crate::link::MAX_RESPONSE;
 use crate::peer::{Peer, PeerError};
 use crate::replica::Replica;
 
+/// With topic ids, leader epochs, the last fetched epoch and the broker epoch.
+const FETCH_VERSION: i16 = 17;
+
 /// The first pause of a partition whose fetch failed; doubled up to replica.fetch.backoff.ms.
 const FIRST_BACKOFF: Duration = Duration::from_millis(5);
 
@@ -115,21 +118,25 @@ async fn run(broker: Arc<Broker>, fetcher: Arc<Fetcher>) {
     }
 }
 
-/// Sends one request and takes its response in. When the set of partitions changes meanwhile, the request is given up: the next one
-/// supersedes it at the leader, which lets it go.
+/// Sends one request and takes its response in. When there is more to ask for meanwhile, the leader is asked to let the request go
+/// that it holds: there is never a second one in flight.
 async fn fetch_once(broker: &Arc<Broker>, fetcher: &Fetcher, peer: &Peer) -> Result<(), PeerError> {
     let (request, in_flight, wake) = fetcher.request(broker);
     if in_flight.is_empty() {
         fetcher.wait_until(wake).await;
         return Ok(());
     }
-    let response = peer.send(17, &request)?;
+    let response = peer.send(FETCH_VERSION, &request)?;
     let patience = Duration::from_millis(broker.config.replica_fetch_wait_ms + broker.config.replica_lag_ms);
-    let wake = wake.unwrap_or_else(|| Instant::now() + patience + patience);
+    let mut response = std::pin::pin!(tokio::time::timeout(patience, response));
     let response = tokio::select! {
-        response = tokio::time::timeout(patience, response) => response,
-        () = fetcher.changed.notified() => return Ok(()),
-        () = tokio::time::sleep_until(wake) => return Ok(()),
+        biased;
+        response = &mut response => response,
+        () = fetcher.wait_until(wake) => {
+            // A fetch of nothing: whatever the leader holds back for this follower, it answers now.
+            peer.send(FETCH_VERSION, &fetcher.empty_request(broker).into())?;
+            response.await
+        }
     };
     let response = response.map_err(|_| PeerError::Lost)?.unwrap_or(Err(PeerError::Lost))?;
     let ResponseKind::Fetch(response) = response else {
@@ -204,7 +211,7 @@ impl Fetcher {
         let mut topics: Vec<FetchTopic> = Vec::new();
         let mut in_flight = Vec::with_capacity(due.len());
         for replica in due {
-            let Some(sent) = replica.fetch(epoch).filter(|sent| sent.leader == self.leader) else { continue };
+            let Some(sent) = replica.fetch(self.leader, epoch) else { continue };
             let mut partition = FetchPartition::default();
             partition.partition = replica.tp.partition;
             partition.current_leader_epoch = sent.leader_epoch;
@@ -224,14 +231,19 @@ impl Fetcher {
             }
             in_flight.push((replica, sent));
         }
+        let mut request = self.empty_request(broker);
+        request.topics = topics;
+        (request.into(), in_flight, wake)
+    }
+
+    fn empty_request(&self, broker: &Broker) -> FetchRequest {
         let mut request = FetchRequest::default();
         request.replica_state.replica_id = broker.config.node_id.into();
-        request.replica_state.replica_epoch = epoch;
+        request.replica_state.replica_epoch = broker.epoch();
         request.max_wait_ms = broker.config.replica_fetch_wait_ms as i32;
         request.min_bytes = 1;
         request.max_bytes = broker.config.replica_fetch_response_max_bytes as i32;
-        request.topics = topics;
-        (request.into(), in_flight, wake)
+        request
     }
 
     fn outcome(&self, broker: &Broker, tp: TopicPartition, failed: bool) {

@@ -326,10 +326,10 @@ impl Replica {
         self.inner.lock().followers.take_down(bell);
     }
 
-    /// The next fetch of this replica from its leader, none if it follows nobody.
-    pub(crate) fn fetch(self: &Arc<Self>, broker_epoch: i64) -> Option<FetchOut> {
+    /// The next fetch of this replica from `leader`, none if that is not whom it follows.
+    pub(crate) fn fetch(self: &Arc<Self>, leader: NodeId, broker_epoch: i64) -> Option<FetchOut> {
         let inner = &mut *self.inner.lock();
-        if inner.offline {
+        if inner.offline || inner.partition.leader() != Some(leader) {
             return None;
         }
         let fetch = inner.partition.fetch(broker_epoch, &mut inner.fx);
