@@ -15,8 +15,10 @@ use crate::segment::{self, Segment};
 
 /// Where the bytes that the CRC covers begin in a batch.
 const CRC_START: usize = 21;
-/// How much is read from the disk at once.
+/// How much is read from the disk at once when every byte is looked at.
 const CHUNK: usize = 256 * 1024;
+/// The same when only headers are.
+const HEADERS_CHUNK: usize = 4 * 1024;
 
 /// What opening a log found.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -74,7 +76,9 @@ fn scan(dir: &Path, bases: &[i64], crc: bool) -> Result<Opened, LogError> {
     let mut opened = Opened { segments: Vec::new(), entries: Vec::new(), recovery: Recovery::default() };
     for (i, base) in bases.iter().enumerate() {
         let mut segment = Segment::open(dir, *base, opened.entries.len()).map_err(LogError::io(dir))?;
-        let mut reader = Reader { segment: &segment, length: segment.size, at: 0, chunk: Vec::new(), chunk_at: 0 };
+        let chunk_size = if crc { CHUNK } else { HEADERS_CHUNK };
+        let mut reader =
+            Reader { segment: &segment, length: segment.size, at: 0, chunk: Vec::new(), chunk_at: 0, chunk_size };
         // A segment that begins below the end of the one before it is as bad as a batch that does.
         let expected = opened.entries.last().map_or(*base, |e| e.next_offset);
         let bad = if *base < expected {
@@ -134,6 +138,7 @@ struct Reader<'a> {
     at: u64,
     chunk: Vec<u8>,
     chunk_at: u64,
+    chunk_size: usize,
 }
 
 impl Reader<'_> {
@@ -148,7 +153,7 @@ impl Reader<'_> {
     }
 
     fn load(&mut self, from: u64) -> io::Result<()> {
-        self.chunk.resize(CHUNK.min(self.length.saturating_sub(from) as usize), 0);
+        self.chunk.resize(self.chunk_size.min(self.length.saturating_sub(from) as usize), 0);
         let mut filled = 0;
         while let Some(room) = self.chunk.get_mut(filled..).filter(|r| !r.is_empty()) {
             match self.segment.read_some(from + filled as u64, room)? {
@@ -166,7 +171,7 @@ impl Reader<'_> {
         let mut crc = 0;
         while size > 0 {
             let buffered = (self.chunk_at + self.chunk.len() as u64).saturating_sub(from) as usize;
-            let part = size.min(if buffered > 0 { buffered } else { CHUNK });
+            let part = size.min(if buffered > 0 { buffered } else { self.chunk_size });
             let Some(bytes) = self.bytes(from, part)? else { return Ok(None) };
             crc = crc32c::crc32c_append(crc, bytes);
             from += part as u64;

@@ -1,3 +1,5 @@
+//! The log in memory and in files: the same behaviour, and what only files can suffer.
+
 use std::fs;
 
 use bellwether_wire::batch::{build, check, validate};
@@ -85,6 +87,20 @@ fn a_read_gives_whole_batches_within_its_bounds() {
         assert_eq!(read(10, 10, 1, true), (0, 10));
         assert!(matches!(log.read(11, 20, 1, true), Err(LogError::OutOfRange { from: 11, start: 0, end: 10 })));
     }
+}
+
+#[test]
+fn large_batches_are_read_without_a_copy_and_small_ones_in_one_piece() {
+    let mut log = Log::memory(SMALL);
+    let large = batch(1, 5000, 0);
+    for (base, b) in [(0, &batch(1, 9, 0)), (1, &batch(1, 9, 0)), (2, &large), (3, &batch(1, 9, 0))] {
+        log.append(b, base, 0).expect("appends");
+    }
+    let slice = log.read(0, 4, usize::MAX, true).expect("reads");
+    let places: Vec<_> = slice.bytes.iter().map(|b| b.as_ptr()).collect();
+    assert_eq!(places.len(), 5, "two small ones together, the stamp and the rest of two more");
+    assert_eq!(places.get(2), Some(&large.bytes[16..].as_ptr()));
+    assert_eq!(content(&log).len(), 4);
 }
 
 #[test]

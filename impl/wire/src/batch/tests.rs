@@ -1,3 +1,5 @@
+//! The batch format: what a header says, what is refused, and records there and back.
+
 use super::*;
 use proptest::prelude::*;
 
