@@ -1,0 +1,363 @@
+//! Specs, registry, model, oracle and broker name the same rules, invariants and events; a gap in any of them fails here.
+//!
+//! The sources are searched as text, without comments and test modules: it is about names, not about logic, and the names
+//! must be where a reader looks for them. Each check is a function from texts to what is missing, and the last test of each
+//! part shows it a text in which something is.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use bellwether_trace::{Event, Invariant, Judge, Rule};
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// All Rust files of a folder, as one text: without comments, without test modules, and without white space, so that a
+/// line break never hides a name.
+fn source(folders: &[&str]) -> String {
+    let mut folders: Vec<PathBuf> = folders.iter().map(|folder| root().join(folder)).collect();
+    let mut paths = Vec::new();
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display())).map(Result::unwrap) {
+            let path = entry.path();
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if path.is_dir() {
+                folders.push(path);
+            } else if name.ends_with(".rs") && !name.ends_with("tests.rs") {
+                paths.push(path);
+            }
+        }
+    }
+    paths.sort();
+    paths.iter().map(|path| code_of(&fs::read_to_string(path).unwrap())).collect()
+}
+
+fn code_of(text: &str) -> String {
+    let before_tests = text.split("#[cfg(test)]\nmod ").next().unwrap_or("");
+    let lines = before_tests.lines().map(|line| line.split("//").next().unwrap_or(""));
+    lines.flat_map(str::chars).filter(|c| !c.is_whitespace()).collect()
+}
+
+/// Does this code have the name, and not only a longer one?
+fn names(code: &str, name: &str) -> bool {
+    code.match_indices(name)
+        .any(|(at, _)| code[at + name.len()..].chars().next().is_none_or(|c| !c.is_alphanumeric() && c != '_'))
+}
+
+fn fail_with(missing: Vec<String>) {
+    assert!(missing.is_empty(), "\n{}", missing.join("\n"));
+}
+
+// The specs and the registry.
+
+/// A labelled section: what it is (rule, invariant, deviation), its id, its file and its text.
+struct Section {
+    what: String,
+    id: String,
+    file: String,
+    text: String,
+}
+
+fn sections(file: &str, page: &str) -> Vec<Section> {
+    let mut found: Vec<Section> = Vec::new();
+    let mut open = false;
+    for line in page.lines() {
+        if line.starts_with('#') {
+            let label = line.strip_prefix("### ").and_then(|l| l.strip_suffix(']')).and_then(|l| l.split_once('['));
+            open = label.is_some();
+            if let Some((what, id)) = label {
+                found.push(Section { what: what.into(), id: id.into(), file: file.into(), text: String::new() });
+            }
+        } else if let Some(section) = found.last_mut().filter(|_| open) {
+            section.text.push_str(line);
+            section.text.push('\n');
+        }
+    }
+    found
+}
+
+fn all_sections() -> Vec<Section> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(root().join("specs")).unwrap().map(Result::unwrap) {
+        let file = entry.file_name().to_string_lossy().into_owned();
+        if file.ends_with(".md") {
+            found.extend(sections(&file, &fs::read_to_string(entry.path()).unwrap()));
+        }
+    }
+    assert!(!found.is_empty());
+    found
+}
+
+/// What the specs lack, or have too much of, measured by the registry.
+fn gaps_in_specs(sections: &[Section]) -> Vec<String> {
+    let mut gaps = Vec::new();
+    let mut seen: BTreeMap<&str, &str> = BTreeMap::new();
+    for section in sections {
+        let id = section.id.as_str();
+        if let Some(before) = seen.insert(id, &section.file) {
+            gaps.push(format!("{id} has a section in {before} and one in {}", section.file));
+        }
+        let known = match section.what.as_str() {
+            "rule" => id.parse::<Rule>().is_ok(),
+            "invariant" => id.parse::<Invariant>().is_ok(),
+            "deviation" => section.file == "deviations.md",
+            _ => false,
+        };
+        if !known {
+            gaps.push(format!("{}: the registry has no {}[{id}]", section.file, section.what));
+        }
+    }
+    let find = |what: &str, id: &str| sections.iter().find(|s| s.what == what && s.id == id);
+    let mut demand = |what: &str, id: &str, source: &str, parts: &[&str]| {
+        let Some(section) = find(what, id) else { return gaps.push(format!("no section {what}[{id}]")) };
+        for part in parts.iter().filter(|part| !section.text.contains(&format!("*{part}.* "))) {
+            gaps.push(format!("{what}[{id}] has no paragraph *{part}.*"));
+        }
+        for reference in source.split([',', ' ']).filter(|word| word.starts_with("KIP-") || word.starts_with("KAFKA-"))
+        {
+            if !names(&section.text, reference) {
+                gaps.push(format!("{what}[{id}] does not name its source {reference}"));
+            }
+        }
+    };
+    for rule in Rule::ALL {
+        demand("rule", rule.id(), rule.source(), &["Why", "Without it", "Source", "Where"]);
+    }
+    for invariant in Invariant::ALL {
+        demand("invariant", invariant.id(), invariant.source(), &["Why", "Source"]);
+    }
+    for section in sections.iter().filter(|s| s.what == "deviation") {
+        demand("deviation", &section.id, "", &["Reason"]);
+    }
+    gaps
+}
+
+#[test]
+fn every_rule_and_invariant_has_exactly_one_section_and_no_label_is_unknown() {
+    fail_with(gaps_in_specs(&all_sections()));
+}
+
+#[test]
+fn a_missing_a_doubled_and_an_unknown_section_are_noticed() {
+    let mut sections = all_sections();
+    let removed = sections.iter().position(|s| s.id == "fetch.leader-epoch").unwrap();
+    let section = sections.remove(removed);
+    assert_eq!(gaps_in_specs(&sections), ["no section rule[fetch.leader-epoch]"]);
+
+    sections.push(Section { text: section.text.replace("*Why.*", "Why").replace("KIP-320", "KIP-3200"), ..section });
+    let gaps = gaps_in_specs(&sections);
+    assert_eq!(gaps.len(), 2, "{gaps:?}");
+
+    let mut sections = all_sections();
+    sections.extend(self::sections("acks.md", "### rule[acks.min-isr]\n\n### rule[acks.nonsense]\n\n### lemma[x]\n"));
+    let gaps = gaps_in_specs(&sections);
+    assert_eq!(gaps.len(), 3, "{gaps:?}");
+}
+
+/// What a *Where.* paragraph names must be there: actions in the model, events in the vocabulary, methods in the broker.
+fn wrong_places(sections: &[Section], model: &str, broker: &str) -> Vec<String> {
+    let mut wrong = Vec::new();
+    for section in sections.iter().filter(|s| s.what == "rule") {
+        let Some(paragraph) = section.text.split("\n\n").find_map(|p| p.trim_start().strip_prefix("*Where.* ")) else {
+            continue;
+        };
+        for (party, text) in parties(paragraph) {
+            for name in text.split('`').skip(1).step_by(2) {
+                let there = match party {
+                    "Model" => names(model, &format!("Action::{name}")),
+                    "Oracle" => EVENTS.iter().any(|(_, wire)| *wire == name) || FIELDS.contains(&name),
+                    _ => match name.split_once("::") {
+                        Some((_, method)) => names(broker, &format!("fn{method}")),
+                        None => names(broker, &format!("struct{name}")) || names(broker, &format!("enum{name}")),
+                    },
+                };
+                if !there {
+                    wrong.push(format!("rule[{}]: {party} has no `{name}`", section.id));
+                }
+            }
+        }
+    }
+    wrong
+}
+
+/// Words in a *Where.* paragraph that are fields or values of events.
+const FIELDS: &[&str] = &["changes", "truncated"];
+
+/// Cuts "Model: … Oracle: … Broker: …" into its parts.
+fn parties(paragraph: &str) -> Vec<(&'static str, &str)> {
+    let mut at: Vec<(usize, &'static str)> =
+        ["Model", "Oracle", "Broker"].iter().filter_map(|p| Some((paragraph.find(&format!("{p}:"))?, *p))).collect();
+    at.sort();
+    let ends = at.iter().skip(1).map(|(start, _)| *start).chain([paragraph.len()]);
+    at.iter().zip(ends).map(|((start, party), end)| (*party, &paragraph[*start..end])).collect()
+}
+
+#[test]
+fn what_the_specs_say_of_the_code_is_there() {
+    fail_with(wrong_places(&all_sections(), &source(&["model/src"]), &source(&["impl/core/src", "impl/log/src"])));
+}
+
+#[test]
+fn a_place_that_does_not_exist_is_noticed() {
+    let page =
+        "### rule[a.b]\n\n*Where.* Model: `Receive`. Oracle: `receiv`. Broker: `Partition::receive_it`, `Wheel`.\n\nx";
+    let wrong = wrong_places(&sections("a.md", page), "Action::Receive{", "fnreceive(");
+    assert_eq!(wrong.len(), 3, "{wrong:?}");
+}
+
+// Rules in model and broker.
+
+/// Rules that the code does not read, of those that somebody judges there.
+fn unread_rules(model: &str, broker: &str) -> Vec<String> {
+    let mut unread = Vec::new();
+    for rule in Rule::ALL {
+        let name = format!("Rule::{rule:?}");
+        if rule.judge() == Judge::Model && !names(model, &name) {
+            unread.push(format!("{rule}: the model's steps never read {name}"));
+        }
+        // A guard asks `holds(Rule::X, condition)` or, where the rule is a way of doing something, `on(Rule::X)`.
+        if !broker.contains(&format!(".holds({name},")) && !broker.contains(&format!(".on({name})")) {
+            unread.push(format!("{rule}: no guard of the broker's core reads {name}"));
+        }
+    }
+    unread
+}
+
+#[test]
+fn every_rule_is_read_by_the_steps_of_the_model_and_by_a_guard_of_the_broker() {
+    fail_with(unread_rules(&source(&["model/src/replication"]), &source(&["impl/core/src"])));
+}
+
+#[test]
+fn a_rule_that_nobody_reads_is_noticed() {
+    let model: String = Rule::ALL.iter().map(|rule| format!("guard(Rule::{rule:?},")).collect();
+    let broker: String = Rule::ALL.iter().map(|rule| format!("rules.on(Rule::{rule:?})")).collect();
+    assert!(unread_rules(&model, &broker).is_empty());
+    assert_eq!(unread_rules(&model.replace("AckMinIsr", "AckMinIsrs"), &broker).len(), 1);
+    assert_eq!(unread_rules(&model, &broker.replace("on(Rule::AckMinIsr)", "say(Rule::AckMinIsr)")).len(), 1);
+    assert_eq!(code_of("a // Rule::X\n b\n#[cfg(test)]\nmod tests { Rule::Y }"), "ab");
+}
+
+// Events.
+
+/// Every variant with its name on the wire. The match in [`listed`] does not compile if a variant is missing from it.
+const EVENTS: &[(&str, &str)] = &[
+    ("Start", "start"),
+    ("End", "end"),
+    ("Create", "create"),
+    ("Register", "register"),
+    ("Fence", "fence"),
+    ("Unfence", "unfence"),
+    ("Elect", "elect"),
+    ("AlterPartition", "alter-partition"),
+    ("Apply", "apply"),
+    ("Produce", "produce"),
+    ("Reject", "reject"),
+    ("Duplicate", "duplicate"),
+    ("Ack", "ack"),
+    ("HighWatermark", "high-watermark"),
+    ("Read", "read"),
+    ("Fetch", "fetch"),
+    ("Receive", "receive"),
+    ("Respond", "respond"),
+    ("Fetched", "fetched"),
+    ("ProposeIsr", "propose-isr"),
+    ("LearnIsr", "learn-isr"),
+];
+
+/// The place of an event in [`EVENTS`].
+fn listed(event: &Event) -> usize {
+    match event {
+        Event::Start { .. } => 0,
+        Event::End { .. } => 1,
+        Event::Create { .. } => 2,
+        Event::Register { .. } => 3,
+        Event::Fence { .. } => 4,
+        Event::Unfence { .. } => 5,
+        Event::Elect { .. } => 6,
+        Event::AlterPartition { .. } => 7,
+        Event::Apply { .. } => 8,
+        Event::Produce { .. } => 9,
+        Event::Reject { .. } => 10,
+        Event::Duplicate { .. } => 11,
+        Event::Ack { .. } => 12,
+        Event::HighWatermark { .. } => 13,
+        Event::Read { .. } => 14,
+        Event::Fetch { .. } => 15,
+        Event::Receive { .. } => 16,
+        Event::Respond { .. } => 17,
+        Event::Fetched { .. } => 18,
+        Event::ProposeIsr { .. } => 19,
+        Event::LearnIsr { .. } => 20,
+    }
+}
+
+/// Events that the oracle does not handle, the broker does not emit, or the specs do not tell of.
+fn orphaned_events(oracle: &str, broker: &str, traces_page: &str) -> Vec<String> {
+    let mut orphaned = Vec::new();
+    for (variant, wire) in EVENTS {
+        let name = format!("Event::{variant}");
+        if !names(oracle, &name) {
+            orphaned.push(format!("{wire}: the oracle does not handle {name}"));
+        }
+        if !names(broker, &name) {
+            orphaned.push(format!("{wire}: the broker does not emit {name}"));
+        }
+        if !traces_page.contains(&format!("`{wire}`")) {
+            orphaned.push(format!("{wire}: specs/traces.md does not tell of it"));
+        }
+    }
+    orphaned
+}
+
+#[test]
+fn every_event_is_emitted_by_the_broker_handled_by_the_oracle_and_told_of_in_the_specs() {
+    let page = fs::read_to_string(root().join("specs/traces.md")).unwrap();
+    fail_with(orphaned_events(&source(&["conformance/src"]), &source(&["impl/core/src", "impl/broker/src"]), &page));
+    assert_eq!(EVENTS[listed(&Event::End { events: 0 })], ("End", Event::End { events: 0 }.name()));
+}
+
+#[test]
+fn an_event_that_nobody_emits_is_noticed() {
+    let code: String = EVENTS.iter().map(|(variant, _)| format!("Event::{variant}{{")).collect();
+    let page: String = EVENTS.iter().map(|(_, wire)| format!("`{wire}`")).collect();
+    assert!(orphaned_events(&code, &code, &page).is_empty());
+    // Fetch is not found in Fetched.
+    let without = code.replace("Event::Fetch{", "");
+    assert_eq!(orphaned_events(&without, &without, &page.replace("`ack`", "")).len(), 3);
+}
+
+// What the oracle cannot see.
+
+/// Lines of the list of misses in specs/deviations.md that are not of its form, or name no event.
+fn malformed_misses(page: &str) -> Vec<String> {
+    let list = page.split("<!-- misses: begin -->").nth(1).and_then(|rest| rest.split("<!-- misses: end -->").next());
+    let Some(list) = list else { return vec!["specs/deviations.md has no list of misses".into()] };
+    let well_formed = |line: &str| {
+        let (label, reason) = line.strip_prefix("- `miss[")?.split_once("]`: ")?;
+        let (place, mutation) = label.split_once(':')?;
+        let (event, field) = place.split_once('.')?;
+        let known = EVENTS.iter().any(|(_, wire)| *wire == event);
+        (known && !field.is_empty() && !mutation.is_empty() && reason.len() > 10).then_some(())
+    };
+    // A reason may go on in the next line, indented.
+    let items = list.lines().filter(|line| !line.is_empty() && !line.starts_with("  "));
+    items.filter(|line| well_formed(line).is_none()).map(|line| format!("not a miss: {line}")).collect()
+}
+
+#[test]
+fn the_list_of_what_the_oracle_cannot_see_is_well_formed() {
+    fail_with(malformed_misses(&fs::read_to_string(root().join("specs/deviations.md")).unwrap()));
+}
+
+#[test]
+fn a_malformed_miss_is_noticed() {
+    let page = |item: &str| format!("<!-- misses: begin -->\n{item}\n<!-- misses: end -->\n");
+    assert!(malformed_misses(&page("- `miss[read.*:drop]`: a client's question is not known")).is_empty());
+    for bad in ["- `miss[raed.*:drop]`: a client's question is not known", "- `miss[read.*:drop]`: no", "read.*:drop"] {
+        assert_eq!(malformed_misses(&page(bad)).len(), 1, "{bad}");
+    }
+    assert_eq!(malformed_misses("# Deviations").len(), 1);
+}
