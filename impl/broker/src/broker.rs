@@ -50,7 +50,7 @@ pub(crate) struct Broker {
     pub(crate) producer_ids: tokio::sync::Mutex<Range<i64>>,
     pub(crate) parked: Parked,
     replicas: RwLock<HashMap<TopicPartition, Arc<Replica>>>,
-    store: Store,
+    store: Arc<Store>,
     out: mpsc::UnboundedSender<Outgoing>,
     tasks: Mutex<JoinSet<()>>,
 }
@@ -65,13 +65,13 @@ impl Broker {
     /// Recovers what is on disk. Nothing runs yet.
     pub(crate) fn open(
         config: Config,
+        store: Arc<Store>,
         advertised: HostPort,
         controller: HostPort,
         local_controller: Option<Arc<ControllerNode>>,
         sink: Arc<TraceSink>,
         clock: Clock,
     ) -> Result<(Arc<Broker>, Queues), StartError> {
-        let store = Store::open(&config)?;
         let (out, out_queue) = mpsc::unbounded_channel();
         let (signals, signal_queue) = mpsc::unbounded_channel();
         let mut replicas = HashMap::new();
@@ -135,6 +135,11 @@ impl Broker {
         self.write_checkpoint();
         let replicas: Vec<_> = self.replicas.read().values().cloned().collect();
         replicas.iter().for_each(|r| r.close());
+    }
+
+    /// Ends all tasks and nothing else, as a crash would.
+    pub(crate) fn abort(&self) {
+        self.tasks.lock().abort_all();
     }
 
     pub(crate) fn epoch(&self) -> i64 {

@@ -21,6 +21,7 @@ use crate::controller::{ControllerNode, METADATA_TOPIC};
 use crate::error::StartError;
 use crate::server::{self, Answer, Service};
 use crate::sink::TraceSink;
+use crate::store::Store;
 use crate::{fetch, produce};
 
 /// How long a broker that stops waits for the controller to let it go.
@@ -32,6 +33,7 @@ pub struct Node {
     advertised: HostPort,
     service: Arc<NodeService>,
     tasks: Vec<JoinHandle<()>>,
+    _store: Arc<Store>,
 }
 
 struct NodeService {
@@ -56,8 +58,9 @@ impl Node {
         let id = config.node_id;
         let advertised = advertised(&config, &listener)?;
         let clock = Clock::start();
-        let prepared = prepare(&config, advertised.clone(), sink.clone(), clock)?;
-        let (controller, broker) = prepared;
+        // First of all the directory, and with it the lock: nobody else reads or writes there from here on.
+        let store = Arc::new(Store::open(&config)?);
+        let (controller, broker) = prepare(&config, &store, advertised.clone(), sink.clone(), clock)?;
         // Before anything else of this node.
         let logs = broker.as_ref().map_or_else(Vec::new, |(broker, _)| broker.recovered());
         sink.record(id, [Event::Start { logs }]);
@@ -71,7 +74,7 @@ impl Node {
         });
         let service = Arc::new(NodeService { broker, controller, sink });
         tasks.push(tokio::spawn(server::serve(listener, service.clone(), config.request_max_bytes)));
-        Ok(Node { id, advertised, service, tasks })
+        Ok(Node { id, advertised, service, tasks, _store: store })
     }
 
     /// The node's id.
@@ -127,6 +130,9 @@ impl Node {
 impl Drop for Node {
     fn drop(&mut self) {
         self.tasks.iter().for_each(JoinHandle::abort);
+        if let Some(broker) = &self.service.broker {
+            broker.abort();
+        }
     }
 }
 
@@ -149,9 +155,13 @@ fn advertised(config: &Config, listener: &TcpListener) -> Result<HostPort, Start
 
 type Prepared = (Option<Arc<ControllerNode>>, Option<(Arc<Broker>, Queues)>);
 
-fn prepare(config: &Config, advertised: HostPort, sink: Arc<TraceSink>, clock: Clock) -> Result<Prepared, StartError> {
-    // The broker first: it takes the data directory, and with it the lock.
-    let broker_config = config.clone();
+fn prepare(
+    config: &Config,
+    store: &Arc<Store>,
+    advertised: HostPort,
+    sink: Arc<TraceSink>,
+    clock: Clock,
+) -> Result<Prepared, StartError> {
     let controller_address = match config.voters.first() {
         Some(voter) if !config.controller => voter.address.clone(),
         _ => advertised.clone(),
@@ -162,8 +172,8 @@ fn prepare(config: &Config, advertised: HostPort, sink: Arc<TraceSink>, clock: C
     };
     let broker = match config.broker {
         true => {
-            let local = controller.clone();
-            Some(Broker::open(broker_config, advertised, controller_address, local, sink, clock)?)
+            let (local, store) = (controller.clone(), store.clone());
+            Some(Broker::open(config.clone(), store, advertised, controller_address, local, sink, clock)?)
         }
         false => None,
     };
