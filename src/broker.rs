@@ -33,7 +33,7 @@ pub(crate) struct Args {
     /// What clients are told to connect to, if it is not where the node listens.
     #[arg(long, value_name = "HOST:PORT")]
     advertise: Option<HostPort>,
-    /// Where to keep logs, as Kafka lays them out. With several nodes, each has a folder node-<id> in it.
+    /// Where to keep logs, as Kafka lays them out. With several nodes, each has a folder node-ID in it.
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
     /// Write the trace of protocol events here.

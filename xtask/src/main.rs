@@ -45,9 +45,10 @@ fn steps(readme: &str) -> Result<Vec<Step>, String> {
     Ok(vec![
         step("fmt", "cargo fmt --all --check"),
         step("clippy", "cargo clippy --workspace --all-targets --features mutants -- -D warnings"),
+        // The documentation is for those who work on this code, so private items are in it and may be linked to.
         Step {
-            env: Some(("RUSTDOCFLAGS", "-D warnings")),
-            ..step("doc", "cargo doc --workspace --no-deps --features mutants")
+            env: Some(("RUSTDOCFLAGS", "-D warnings -A rustdoc::private_intra_doc_links")),
+            ..step("doc", "cargo doc --workspace --no-deps --document-private-items --features mutants")
         },
         step("test", &command_of(readme, "cargo test")?),
         // What holds only in the published build: without the feature `mutants` no rule can be switched off.
