@@ -1,3 +1,4 @@
 //! Kafka's protocols as Stateright models, and the engine that explores them exhaustively.
 
+pub mod engine;
 pub mod replication;

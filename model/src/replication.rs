@@ -1,13 +1,21 @@
-//! One partition and its replication: state, actions, steps, properties.
+//! One partition and its replication: state, actions, steps, properties, and what of it is explored.
 
 pub mod action;
+pub mod bounds;
+mod describe;
 pub mod log;
+mod model;
+mod normal;
+mod pack;
 pub mod properties;
 pub mod state;
 pub mod step;
 
 pub use action::{Acks, Action, Budget, Config, Refusal, Rules};
+pub use bounds::Bound;
+pub use describe::{describe, error_name};
 pub use log::{Epoch, EpochRuns, Log, Offset, PackedLog, Record};
+pub use model::{Packed, Replication};
 pub use properties::{holds, promised, violations};
 pub use state::{
     Alter, AlterStatus, Answer, Broker, BrokerId, BrokerSet, Flight, MAX_BROKERS, MetaEntry, Metadata, Phase, Remote,

@@ -71,6 +71,23 @@ pub fn holds<L: Log>(invariant: Invariant, state: &State<L>, config: &Config) ->
     }
 }
 
+/// Whether the partition has healed: a leader, one view of the metadata, everybody in sync with the same log, every
+/// write answered.
+pub fn settled<L: Log>(state: &State<L>) -> bool {
+    let now = state.controller();
+    let Some(leader) = now.leader.and_then(|l| state.broker(l)) else { return false };
+    let in_step = |b: &super::Broker<L>| {
+        b.alive
+            && b.applied == Some(state.metadata.last_index())
+            && b.log.end() == leader.log.end()
+            && b.log.common_prefix(&leader.log) == leader.log.end()
+            && b.high_watermark == leader.log.end()
+            && b.waiting.is_empty()
+            && b.pending.is_none()
+    };
+    now.fenced.is_empty() && now.isr.len() as usize == state.brokers.len() && state.brokers.iter().all(in_step)
+}
+
 fn has<L: Log>(state: &State<L>, b: BrokerId, prefix: &L) -> bool {
     state.brokers[usize::from(b)].log.common_prefix(prefix) == prefix.end()
 }

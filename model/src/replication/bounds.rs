@@ -1,0 +1,185 @@
+//! Bounds: how many brokers and records, and how much may go wrong. Several small ones tell more than one large one.
+
+use std::collections::BTreeMap;
+
+use bellwether_trace::{Invariant, Kind};
+
+use super::action::{Acks, Budget, Config, Rules};
+use super::log::PackedLog;
+use super::state::MAX_BROKERS;
+
+/// Limits of an exploration. Healing (restart, registration, unfencing, ISR growth, fetching) is never limited.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Bound {
+    /// Replicas, all in sync at first.
+    pub brokers: u32,
+    /// Records.
+    pub records: u32,
+    /// Producers may use acks=0.
+    pub acks0: bool,
+    /// Producers may use acks=1.
+    pub acks1: bool,
+    /// Producers may use acks=all.
+    pub acks_all: bool,
+    /// Consumers read.
+    pub reads: bool,
+    /// min.insync.replicas.
+    pub min_isr: u32,
+    /// unclean.leader.election.enable.
+    pub unclean: bool,
+    /// Stops of brokers.
+    pub crashes: u32,
+    /// Stops, among them, that lose records.
+    pub lossy: u32,
+    /// Sessions of living brokers that end.
+    pub fences: u32,
+    /// Members that leaders drop from the ISR.
+    pub shrinks: u32,
+    /// Elections on request.
+    pub elections: u32,
+    /// Retries of producers that were appended before.
+    pub retries: u32,
+    /// Fetches and responses get lost on the way, at any time.
+    pub loss: bool,
+}
+
+/// The least bound: three brokers, nothing written, nothing wrong.
+pub const NOTHING: Bound = Bound {
+    brokers: 3,
+    records: 0,
+    acks0: false,
+    acks1: false,
+    acks_all: false,
+    reads: false,
+    min_isr: 2,
+    unclean: false,
+    crashes: 0,
+    lossy: 0,
+    fences: 0,
+    shrinks: 0,
+    elections: 0,
+    retries: 0,
+    loss: false,
+};
+
+/// A value of a bound, as it is written: a number or a switch.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, serde::Serialize)]
+#[serde(untagged)]
+pub enum Value {
+    /// How many.
+    Count(u32),
+    /// Whether.
+    Switch(bool),
+}
+
+macro_rules! fields {
+    ($($key:literal $field:ident $variant:ident;)*) => {
+        impl Bound {
+            /// The names under which a bound is given and reported.
+            pub const KEYS: &[&str] = &[$($key),*];
+
+            /// The bound as names and values.
+            pub fn values(&self) -> BTreeMap<&'static str, Value> {
+                BTreeMap::from([$(($key, Value::$variant(self.$field))),*])
+            }
+
+            /// Sets one value. The message says what is wrong with it.
+            pub fn set(&mut self, key: &str, value: &str) -> Result<(), String> {
+                match key {
+                    $($key => {
+                        self.$field = value.parse().map_err(|_| format!("{key}: '{value}' is not a value that it can have"))?
+                    })*
+                    _ => return Err(format!("no bound '{key}'; there are {}", Self::KEYS.join(", "))),
+                }
+                Ok(())
+            }
+        }
+    };
+}
+
+fields! {
+    "brokers" brokers Count;
+    "records" records Count;
+    "acks0" acks0 Switch;
+    "acks1" acks1 Switch;
+    "acks-all" acks_all Switch;
+    "reads" reads Switch;
+    "min-isr" min_isr Count;
+    "unclean" unclean Switch;
+    "crashes" crashes Count;
+    "lossy" lossy Count;
+    "fences" fences Count;
+    "shrinks" shrinks Count;
+    "elections" elections Count;
+    "retries" retries Count;
+    "loss" loss Switch;
+}
+
+impl Bound {
+    /// What producers ask for.
+    pub fn acks(&self) -> impl Iterator<Item = Acks> + use<> {
+        let all = [(self.acks0, Acks::None), (self.acks1, Acks::One), (self.acks_all, Acks::All)];
+        all.into_iter().filter_map(|(on, acks)| on.then_some(acks))
+    }
+
+    /// The full protocol with these limits.
+    pub fn config(&self) -> Config {
+        Config {
+            min_isr: self.min_isr,
+            unclean: self.unclean,
+            one_flight: true,
+            rules: Rules::ALL,
+            budget: Budget {
+                records: self.records,
+                crashes: self.crashes,
+                lossy: self.lossy,
+                fences: self.fences,
+                shrinks: self.shrinks,
+                elections: self.elections,
+                retries: self.retries,
+            },
+        }
+    }
+
+    /// Whether a state within the bound fits its packed form. A leader epoch starts with each election: one on request,
+    /// one for a fenced leader, and for a stop one each when the controller fences, registers and unfences the broker.
+    pub fn check(&self) -> Result<(), String> {
+        let epochs = self.elections + 2 * self.fences + 3 * self.crashes;
+        let small = [self.crashes, self.fences, self.shrinks, self.elections, self.retries, self.lossy];
+        if self.brokers == 0 || self.brokers as usize > MAX_BROKERS {
+            Err(format!("brokers: 1 to {MAX_BROKERS}"))
+        } else if self.records > PackedLog::RECORDS {
+            Err(format!("records: at most {}", PackedLog::RECORDS))
+        } else if small.iter().any(|n| *n > 15) || epochs >= PackedLog::EPOCHS {
+            Err(format!(
+                "elections + 2 fences + 3 crashes may reach {epochs} leader epochs, more than the {} that fit",
+                PackedLog::EPOCHS - 1
+            ))
+        } else {
+            Ok(())
+        }
+    }
+
+    /// The properties that say something within this bound: every `always`, and each `sometimes` that can be expected.
+    pub fn properties(&self) -> Vec<Invariant> {
+        let writes = self.records > 0 && self.acks().next().is_some();
+        let committed = self.records > 0 && self.acks_all && self.min_isr <= self.brokers;
+        // A leader that is not the only replica, and another one after it.
+        let changes = self.brokers > 1 && (self.elections > 0 || self.fences > 0 || self.crashes > 0);
+        let applies = |i: &Invariant| match i {
+            _ if i.kind() == Kind::Always => true,
+            Invariant::AckedOneIsLost => self.records > 0 && self.acks1 && changes,
+            // It takes a way out of the ISR for the others, and a loss of what the last one has.
+            Invariant::LastReplicaStanding => {
+                committed && !self.unclean && self.lossy > 0 && self.shrinks + 1 >= self.brokers
+            }
+            Invariant::UncleanLoses => {
+                committed && self.unclean && self.min_isr < self.brokers && self.shrinks > 0 && self.crashes > 1
+            }
+            Invariant::AckedAllHappens => committed,
+            Invariant::TruncationHappens => writes && changes,
+            _ => false,
+        };
+        Invariant::ALL.iter().copied().filter(applies).collect()
+    }
+}

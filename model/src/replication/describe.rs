@@ -1,0 +1,150 @@
+//! A step in words: who sends what to whom.
+
+use bellwether_trace::{ErrorCode, FetchAnswer, FetchEffect};
+
+use super::action::{Acks, Action, Config};
+use super::log::Log;
+use super::state::{AlterStatus, Answer, BrokerId, MetaEntry, Phase, State};
+use super::step::{fetch_verdict, fetched_outcome, step};
+
+/// An outcome under Kafka's name.
+pub fn error_name(code: ErrorCode) -> String {
+    let mut name = String::new();
+    for c in format!("{code:?}").chars() {
+        if c.is_uppercase() && !name.is_empty() {
+            name.push('_');
+        }
+        name.push(c.to_ascii_uppercase());
+    }
+    name
+}
+
+/// One step as a line of an exchange. `after` is where the step leads to.
+pub fn describe<L: Log>(before: &State<L>, action: &Action, after: &State<L>, config: &Config) -> String {
+    let b = |b: BrokerId| &before.brokers[usize::from(b)];
+    match *action {
+        Action::Register { broker, .. } => {
+            format!("controller: registers broker {broker} anew, fenced{}", changes(before, after))
+        }
+        Action::Fence { broker, .. } => format!("controller: fences broker {broker}{}", changes(before, after)),
+        Action::Unfence { broker } => format!("controller: unfences broker {broker}{}", changes(before, after)),
+        Action::Elect { leader } => format!("controller: elects broker {leader}{}", changes(before, after)),
+        Action::AlterPartition { broker } => match super::alter_decision(before, broker, config) {
+            Some((ErrorCode::None, _)) => {
+                let isr = b(broker).alter.map(|a| a.isr).unwrap_or_default();
+                format!("controller: accepts ISR {isr} from broker {broker}")
+            }
+            Some((error, _)) => format!("controller → broker {broker}: alter partition, {}", error_name(error)),
+            None => format!("controller: decides nothing for broker {broker}"),
+        },
+        Action::Crash { broker, keep, .. } if keep < b(broker).log.end() => {
+            format!("broker {broker}: stops, and loses its records from offset {keep}")
+        }
+        Action::Crash { broker, .. } => format!("broker {broker}: stops, and keeps its log"),
+        Action::Restart { broker } => {
+            let r = b(broker);
+            format!("broker {broker}: starts, log end {}, high watermark {}", r.log.end(), r.high_watermark)
+        }
+        Action::Apply { broker, index } => match before.metadata.get(index) {
+            Some(entry) => format!("controller → broker {broker}: metadata, {}", partition(entry)),
+            None => format!("controller → broker {broker}: metadata"),
+        },
+        Action::Produce { broker, acks, count } => {
+            let acks = match acks {
+                Acks::None => "0",
+                Acks::One => "1",
+                Acks::All => "all",
+            };
+            let (id, at) = (before.used.records, b(broker).log.end());
+            let epoch = before.view(broker).map_or(0, |v| v.leader_epoch);
+            let what = if count == 1 { format!("record {id}") } else { format!("records {id} to {}", id + count - 1) };
+            format!("producer → broker {broker}: produce, acks={acks}, {what}: at offset {at}, epoch {epoch}")
+        }
+        Action::Reject { broker } => format!("broker {broker} → producer: acks=all refused, NOT_ENOUGH_REPLICAS"),
+        Action::Duplicate { broker, end } => {
+            format!("producer → broker {broker}: retries the batch that ends at {end}")
+        }
+        Action::Ack { broker, end, error: ErrorCode::None } => {
+            format!("broker {broker} → producer: acks=all, acknowledged up to offset {end}")
+        }
+        Action::Ack { broker, end, error } => {
+            format!("broker {broker} → producer: acks=all up to offset {end}, {}", error_name(error))
+        }
+        Action::HighWatermark { broker, to } => {
+            format!("broker {broker}: high watermark {} → {to}", b(broker).high_watermark)
+        }
+        Action::Read { broker, end } => format!("broker {broker} → consumer: records up to offset {end}"),
+        Action::Fetch { follower, leader } => {
+            let f = b(follower);
+            let epoch = before.view(follower).map_or(0, |v| v.leader_epoch);
+            let last = f.log.latest_epoch().map_or("none".into(), |e| e.to_string());
+            let at = f.log.end();
+            format!("broker {follower} → broker {leader}: fetch, epoch {epoch}, offset {at}, last epoch {last}")
+        }
+        Action::Receive { follower, leader } => match fetch_verdict(before, follower, leader, config) {
+            Some((FetchAnswer::Diverging { epoch, end }, _)) => {
+                format!("broker {leader} → broker {follower}: diverging, epoch {epoch} ends at {end}")
+            }
+            Some((FetchAnswer::Error(error), _)) => {
+                format!("broker {leader} → broker {follower}: fetch refused, {}", error_name(error))
+            }
+            _ => {
+                let at = b(follower).fetch_to(leader).map_or(0, |f| f.fetch_offset);
+                format!("broker {leader}: takes the fetch of broker {follower} in, whose log ends at {at}")
+            }
+        },
+        Action::Respond { follower, leader, .. } => {
+            let answered = step(before, action, config).ok();
+            let phase = answered.as_ref().and_then(|s| s.brokers[usize::from(follower)].fetch_to(leader));
+            match phase.map(|f| (&f.phase, f.fetch_offset)) {
+                Some((Phase::Answered(Answer::Records { records, high_watermark }), from)) => {
+                    let what = match records.end() {
+                        0 => "no records".to_owned(),
+                        1 => format!("the record at offset {from}"),
+                        n => format!("the records from offset {from} to {}", from + n - 1),
+                    };
+                    format!("broker {leader} → broker {follower}: {what}, high watermark {high_watermark}")
+                }
+                Some((Phase::Answered(Answer::Error(error)), _)) => {
+                    format!("broker {leader} → broker {follower}: fetch refused, {}", error_name(*error))
+                }
+                _ => format!("broker {leader} → broker {follower}: response"),
+            }
+        }
+        Action::Fetched { follower, leader } => match fetched_outcome(before, follower, leader, config) {
+            Some((FetchEffect::Appended, end, hw, _)) => {
+                format!("broker {follower}: takes the response in, log end {end}, high watermark {hw}")
+            }
+            Some((FetchEffect::Truncated, end, hw, _)) => {
+                format!("broker {follower}: truncates to offset {end}, high watermark {hw}")
+            }
+            _ => format!("broker {follower}: drops the response of broker {leader}"),
+        },
+        Action::ProposeIsr { broker, isr } => {
+            format!("broker {broker} → controller: alter partition, ISR {isr} instead of {}", b(broker).isr)
+        }
+        Action::LearnIsr { broker } => {
+            let error = match b(broker).alter.map(|a| a.status) {
+                Some(AlterStatus::Decided { error, .. }) => error_name(error),
+                _ => "nothing".to_owned(),
+            };
+            let isr = after.brokers[usize::from(broker)].isr;
+            format!("controller → broker {broker}: answer to alter partition, {error}; its ISR is {isr}")
+        }
+    }
+}
+
+fn partition(entry: &MetaEntry) -> String {
+    let leader = entry.leader.map_or("no leader".to_owned(), |l| format!("leader {l}"));
+    let fenced = if entry.fenced.is_empty() { String::new() } else { format!(", fenced {}", entry.fenced) };
+    format!("{leader}, epoch {}, ISR {}{fenced}", entry.leader_epoch, entry.isr)
+}
+
+fn changes<L: Log>(before: &State<L>, after: &State<L>) -> String {
+    let (was, is) = (before.controller(), after.controller());
+    if (was.leader, was.leader_epoch, was.isr) == (is.leader, is.leader_epoch, is.isr) {
+        String::new()
+    } else {
+        format!("; {}", partition(is))
+    }
+}

@@ -1,0 +1,327 @@
+//! The model that is explored: which actions are tried in a state, within a bound.
+//!
+//! What Kafka decides by time is free choice here. Of steps that differ in nothing but size (how far the high watermark
+//! rises, how much a consumer reads) only the largest is tried: a smaller one followed by the larger leads to the same state.
+
+use bellwether_trace::{ErrorCode, Invariant, Kind, Rule};
+use smallvec::SmallVec;
+use stateright::{Model, Property};
+
+use super::action::{Acks, Action, Config};
+use super::bounds::Bound;
+use super::describe::describe;
+use super::log::{Log, PackedLog};
+use super::state::{AlterStatus, BrokerId, BrokerSet, Phase, State};
+use super::step::{self, alter_decision, high_watermark_limit};
+use super::{normal, pack, properties};
+use crate::engine::Explore;
+
+/// A state as the checker keeps it.
+pub type Packed = State<PackedLog>;
+
+/// The replication of one partition within a bound.
+#[derive(Clone, Debug)]
+pub struct Replication {
+    /// What may happen, and how much of it.
+    pub bound: Bound,
+    /// What the step function needs of it.
+    pub config: Config,
+}
+
+impl Replication {
+    /// The full protocol within a bound.
+    pub fn new(bound: Bound) -> Self {
+        Replication { bound, config: bound.config() }
+    }
+
+    /// The protocol without one rule.
+    pub fn mutant(bound: Bound, rule: Rule) -> Self {
+        let mut model = Replication::new(bound);
+        model.config.rules = model.config.rules.without(rule);
+        model
+    }
+
+    fn holds(&self, rule: Rule) -> bool {
+        self.config.rules.holds(rule)
+    }
+
+    /// Who may lead once `broker` has lost its session: a choice of one, or nobody.
+    fn successors(&self, state: &Packed, broker: BrokerId, leaves: bool) -> SmallVec<[Option<BrokerId>; 4]> {
+        let mut entry = *state.controller();
+        if entry.leader != Some(broker) {
+            return smallvec::smallvec![None];
+        }
+        entry.fenced = entry.fenced.with(broker);
+        if leaves && entry.isr.len() > 1 {
+            entry.isr = entry.isr.without(broker);
+        }
+        let candidates = step::electable(&entry, state.brokers.len(), &self.config).0;
+        if candidates.is_empty() { smallvec::smallvec![None] } else { candidates.iter().map(Some).collect() }
+    }
+
+    fn controller_actions(&self, state: &Packed, out: &mut Vec<Action>) {
+        let now = state.controller();
+        let (budget, used) = (&self.config.budget, &state.used);
+        for broker in state.ids() {
+            let b = &state.brokers[usize::from(broker)];
+            let registered = now.incarnations[usize::from(broker)] == b.incarnation;
+            if b.alive && b.incarnation > now.incarnations[usize::from(broker)] {
+                let successors = self.successors(state, broker, self.holds(Rule::RegistrationLeavesIsr));
+                out.extend(successors.into_iter().map(|leader| Action::Register { broker, leader }));
+            }
+            if !now.fenced.contains(broker) && (!b.alive || used.fences < budget.fences) {
+                if self.holds(Rule::FencingLeavesIsr) {
+                    let successors = self.successors(state, broker, true);
+                    out.extend(successors.into_iter().map(|leader| Action::Fence { broker, leader }));
+                } else {
+                    out.push(Action::Fence { broker, leader: None });
+                }
+            }
+            if b.alive && registered && now.fenced.contains(broker) && b.applied.is_some() {
+                out.push(Action::Unfence { broker });
+            }
+            if alter_decision(state, broker, &self.config).is_some() {
+                out.push(Action::AlterPartition { broker });
+            }
+        }
+        if used.elections < budget.elections {
+            let candidates = step::electable(now, state.brokers.len(), &self.config).0;
+            out.extend(candidates.iter().filter(|l| now.leader != Some(*l)).map(|leader| Action::Elect { leader }));
+        }
+    }
+
+    fn life_actions(&self, state: &Packed, broker: BrokerId, out: &mut Vec<Action>) {
+        let b = &state.brokers[usize::from(broker)];
+        if !b.alive {
+            out.push(Action::Restart { broker });
+            return;
+        }
+        let (budget, used) = (&self.config.budget, &state.used);
+        if used.crashes < budget.crashes {
+            out.push(Action::Crash { broker, keep: b.log.end(), high_watermark: b.high_watermark });
+            if used.lossy < budget.lossy {
+                out.extend((0..b.log.end()).map(|keep| Action::Crash { broker, keep, high_watermark: 0 }));
+            }
+        }
+        let first = b.applied.map_or(state.metadata.base, |a| a + 1);
+        for index in first..=state.metadata.last_index() {
+            let own = |e: &super::MetaEntry| e.incarnations[usize::from(broker)] == b.incarnation;
+            if !self.holds(Rule::RegistrationCatchUp) || state.metadata.get(index).is_some_and(own) {
+                out.push(Action::Apply { broker, index });
+            }
+        }
+    }
+
+    fn client_actions(&self, state: &Packed, broker: BrokerId, leads: bool, out: &mut Vec<Action>) {
+        let b = &state.brokers[usize::from(broker)];
+        let (budget, used) = (&self.config.budget, &state.used);
+        let enough = b.isr.len() >= step::min_isr(state, &self.config);
+        if used.records < budget.records && (leads || !self.holds(Rule::ProduceLeader)) {
+            for acks in self.bound.acks() {
+                if acks != Acks::All || enough || !self.holds(Rule::AckMinIsr) {
+                    out.push(Action::Produce { broker, acks, count: 1 });
+                } else if leads {
+                    out.push(Action::Reject { broker });
+                }
+            }
+        }
+        if !leads {
+            return;
+        }
+        if used.retries < budget.retries && self.bound.acks().any(|a| a == Acks::All) {
+            out.extend((1..=b.log.end()).map(|end| Action::Duplicate { broker, end }));
+        }
+        let mut last = None;
+        for end in b.waiting.iter().copied().filter(|end| last.replace(*end) != Some(*end)) {
+            if b.high_watermark >= end || !self.holds(Rule::AckHighWatermark) {
+                let counted = b.maximal_isr().len() >= step::min_isr(state, &self.config);
+                let error = if counted { ErrorCode::None } else { ErrorCode::NotEnoughReplicasAfterAppend };
+                out.push(Action::Ack { broker, end, error });
+            }
+        }
+        let to = high_watermark_limit(state, broker, &self.config);
+        if to > b.high_watermark {
+            out.push(Action::HighWatermark { broker, to });
+        }
+        let end = if self.holds(Rule::ReadHighWatermark) { b.high_watermark } else { b.log.end() };
+        if self.bound.reads && end > state.seen.end() {
+            out.push(Action::Read { broker, end });
+        }
+    }
+
+    fn isr_actions(&self, state: &Packed, broker: BrokerId, out: &mut Vec<Action>) {
+        let b = &state.brokers[usize::from(broker)];
+        if b.pending.is_some() || b.alter.is_some_and(|a| a.incarnation == b.incarnation) {
+            return;
+        }
+        if state.used.shrinks < self.config.budget.shrinks {
+            let others = b.isr.without(broker);
+            out.extend(others.iter().map(|m| Action::ProposeIsr { broker, isr: b.isr.without(m) }));
+        }
+        let Some(view) = state.view(broker) else { return };
+        for m in BrokerSet::all(state.brokers.len()).minus(b.isr).iter() {
+            let Some(remote) = b.remote[usize::from(m)] else { continue };
+            let joins = (remote.end >= b.high_watermark || !self.holds(Rule::IsrExpandHighWatermark))
+                && (remote.end >= b.epoch_start || !self.holds(Rule::IsrExpandEpochStart))
+                && (!view.fenced.contains(m) || !self.holds(Rule::IsrExpandUnfenced))
+                && (remote.incarnation == view.incarnations[usize::from(m)] || !self.holds(Rule::IsrExpandBrokerEpoch));
+            if joins {
+                out.push(Action::ProposeIsr { broker, isr: b.isr.with(m) });
+            }
+        }
+    }
+
+    fn fetch_actions(&self, state: &Packed, follower: BrokerId, out: &mut Vec<Action>) {
+        let f = &state.brokers[usize::from(follower)];
+        if let Some((leader, view)) = state.view(follower).and_then(|v| Some((v.leader?, v))) {
+            // Without loss on the way, a follower asks again only when the last request has become another one.
+            let asked = f.fetch_to(leader).is_some_and(|o| {
+                o.incarnation == f.incarnation
+                    && o.leader_epoch == view.leader_epoch
+                    && o.fetch_offset == f.log.end()
+                    && (!self.bound.loss || o.phase == Phase::Requested)
+            });
+            if leader != follower && !asked {
+                out.push(Action::Fetch { follower, leader });
+            }
+        }
+        for flight in &f.fetches {
+            let leader = flight.leader;
+            let l = &state.brokers[usize::from(leader)];
+            match &flight.phase {
+                Phase::Requested if l.alive => out.push(Action::Receive { follower, leader }),
+                Phase::Received if l.alive => {
+                    let current = state.leads(leader)
+                        && (state.view(leader).is_some_and(|v| v.leader_epoch == flight.leader_epoch)
+                            || !self.holds(Rule::FetchLeaderEpoch));
+                    let (from, end) = (flight.fetch_offset, l.log.end());
+                    if !current || from > end {
+                        out.push(Action::Respond { follower, leader, end: from });
+                    } else if from < end {
+                        out.extend((from + 1..=end).map(|end| Action::Respond { follower, leader, end }));
+                    } else if l.high_watermark.min(end) != f.high_watermark {
+                        // An empty response that teaches the follower nothing is as good as a fetch that stays parked.
+                        out.push(Action::Respond { follower, leader, end });
+                    }
+                }
+                Phase::Answered(_) if f.alive => out.push(Action::Fetched { follower, leader }),
+                _ => {}
+            }
+        }
+    }
+}
+
+impl Model for Replication {
+    type State = Packed;
+    type Action = Action;
+
+    fn init_states(&self) -> Vec<Packed> {
+        vec![State::initial(self.bound.brokers as usize)]
+    }
+
+    fn actions(&self, state: &Packed, out: &mut Vec<Action>) {
+        self.controller_actions(state, out);
+        for b in state.ids() {
+            self.life_actions(state, b, out);
+            if !state.brokers[usize::from(b)].alive {
+                continue;
+            }
+            let leads = state.leads(b);
+            if state.view(b).is_some() {
+                self.client_actions(state, b, leads, out);
+            }
+            if leads {
+                self.isr_actions(state, b, out);
+            }
+            if state.brokers[usize::from(b)].alter.is_some_and(|a| a.status != AlterStatus::Sent) {
+                out.push(Action::LearnIsr { broker: b });
+            }
+        }
+        for f in state.ids() {
+            self.fetch_actions(state, f, out);
+        }
+    }
+
+    fn next_state(&self, state: &Packed, action: Action) -> Option<Packed> {
+        let mut next = step::step(state, &action, &self.config).ok()?;
+        normal::normalise(&mut next, &self.config);
+        Some(next)
+    }
+
+    fn format_action(&self, action: &Action) -> String {
+        action.name().to_owned()
+    }
+
+    fn properties(&self) -> Vec<Property<Self>> {
+        let applicable = self.bound.properties();
+        let with = |i: &Invariant| Property {
+            expectation: match i.kind() {
+                Kind::Always => stateright::Expectation::Always,
+                Kind::Sometimes => stateright::Expectation::Sometimes,
+            },
+            name: i.id(),
+            condition: CONDITIONS[*i as usize],
+        };
+        applicable.iter().map(with).collect()
+    }
+}
+
+fn condition<const I: usize>(model: &Replication, state: &Packed) -> bool {
+    let invariant = Invariant::ALL[I];
+    let holds = || properties::holds(invariant, state, &model.config);
+    match invariant.kind() {
+        Kind::Always => !properties::promised(invariant, state, &model.config) || holds(),
+        Kind::Sometimes => holds(),
+    }
+}
+
+/// Stateright wants a plain function for each property.
+const CONDITIONS: [fn(&Replication, &Packed) -> bool; Invariant::ALL.len()] = [
+    condition::<0>,
+    condition::<1>,
+    condition::<2>,
+    condition::<3>,
+    condition::<4>,
+    condition::<5>,
+    condition::<6>,
+    condition::<7>,
+    condition::<8>,
+    condition::<9>,
+    condition::<10>,
+    condition::<11>,
+    condition::<12>,
+    condition::<13>,
+    condition::<14>,
+    condition::<15>,
+    condition::<16>,
+];
+
+impl Explore for Replication {
+    fn action_names(&self) -> &'static [&'static str] {
+        &Action::NAMES
+    }
+
+    fn action_kind(&self, action: &Action) -> usize {
+        action.kind()
+    }
+
+    fn pack(&self, state: &Packed, out: &mut Vec<u8>) {
+        pack::pack(state, out);
+    }
+
+    fn unpack(&self, bytes: &[u8]) -> Packed {
+        pack::unpack(bytes, self.bound.brokers as usize)
+    }
+
+    fn symmetric(&self, state: &Packed, out: &mut Vec<u8>) {
+        pack::symmetric(state, out);
+    }
+
+    fn settled(&self, state: &Packed) -> bool {
+        properties::settled(state)
+    }
+
+    fn describe(&self, before: &Packed, action: &Action, after: &Packed) -> String {
+        describe(before, action, after, &self.config)
+    }
+}

@@ -1,0 +1,364 @@
+//! A state as bytes, and as the bytes that all its mirror images share.
+
+use std::hash::{BuildHasher, Hasher};
+
+use bellwether_trace::ErrorCode;
+use foldhash::fast::FixedState;
+use smallvec::SmallVec;
+
+use super::log::PackedLog;
+use super::state::{
+    Alter, AlterStatus, Answer, Broker, BrokerId, BrokerSet, Flight, MAX_BROKERS, MetaEntry, Metadata, Phase, Remote,
+    State, Used,
+};
+
+/// Another numbering of the brokers: the old number at each new place, and the new place of each old number.
+struct Order {
+    old: [u8; MAX_BROKERS],
+    new: [u8; MAX_BROKERS],
+    n: usize,
+    same: bool,
+}
+
+impl Order {
+    fn of(old: [u8; MAX_BROKERS], n: usize) -> Self {
+        let mut new = [0; MAX_BROKERS];
+        old.iter().take(n).enumerate().for_each(|(at, o)| new[usize::from(*o)] = at as u8);
+        Order { old, new, n, same: (0..n).all(|i| usize::from(old[i]) == i) }
+    }
+
+    fn set(&self, set: BrokerSet) -> u8 {
+        if self.same { set.0 } else { set.iter().map(|b| 1 << self.new[usize::from(b)]).sum() }
+    }
+
+    fn broker(&self, b: Option<BrokerId>) -> u8 {
+        b.map_or(15, |b| self.new[usize::from(b)])
+    }
+
+    fn old(&self) -> impl Iterator<Item = usize> {
+        self.old.iter().take(self.n).map(|o| usize::from(*o))
+    }
+}
+
+const IDENTITY: [u8; MAX_BROKERS] = [0, 1, 2, 3, 4];
+
+/// Writes a state as bytes. All numbers of a state within a bound fit a byte.
+pub fn pack(state: &State<PackedLog>, out: &mut Vec<u8>) {
+    write(state, &Order::of(IDENTITY, state.brokers.len()), out);
+}
+
+/// Writes the least of the byte strings that a state has under any numbering of its brokers. Brokers are sorted by what
+/// they are without their number, and only ties are tried in every order.
+pub fn symmetric(state: &State<PackedLog>, out: &mut Vec<u8>) {
+    let n = state.brokers.len();
+    let mut keys = [0u64; MAX_BROKERS];
+    for (i, key) in keys.iter_mut().enumerate().take(n) {
+        *key = portrait(state, i);
+    }
+    let mut old = IDENTITY;
+    old[..n].sort_by_key(|b| keys[usize::from(*b)]);
+    let start = out.len();
+    write(state, &Order::of(old, n), out);
+    if (1..n).all(|i| keys[usize::from(old[i - 1])] != keys[usize::from(old[i])]) {
+        return;
+    }
+    let mut other = Vec::with_capacity(out.len() - start);
+    permute_ties(&mut old, 0, n, &keys, &mut |old| {
+        other.clear();
+        write(state, &Order::of(*old, n), &mut other);
+        if other[..] < out[start..] {
+            out.truncate(start);
+            out.extend_from_slice(&other);
+        }
+    });
+}
+
+fn permute_ties(
+    old: &mut [u8; MAX_BROKERS],
+    at: usize,
+    n: usize,
+    keys: &[u64; MAX_BROKERS],
+    visit: &mut impl FnMut(&[u8; MAX_BROKERS]),
+) {
+    if at == n {
+        return visit(old);
+    }
+    for other in at..n {
+        if keys[usize::from(old[other])] == keys[usize::from(old[at])] {
+            old.swap(at, other);
+            permute_ties(old, at + 1, n, keys, visit);
+            old.swap(at, other);
+        }
+    }
+}
+
+/// A broker as it looks without its number.
+fn portrait(state: &State<PackedLog>, i: usize) -> u64 {
+    let (b, now, id) = (&state.brokers[i], state.controller(), i as BrokerId);
+    let mut hasher = FixedState::with_seed(1).build_hasher();
+    let roles = u64::from(now.leader == Some(id))
+        | u64::from(now.isr.contains(id)) << 1
+        | u64::from(now.fenced.contains(id)) << 2
+        | u64::from(b.alive) << 3
+        | u64::from(state.leads(id)) << 4
+        | u64::from(b.isr.contains(id)) << 5
+        | u64::from(now.incarnations[i]) << 8
+        | u64::from(b.incarnation) << 16
+        | u64::from(b.applied.map_or(255, |a| a)) << 24
+        | u64::from(b.high_watermark) << 32
+        | u64::from(b.isr.len()) << 40
+        | u64::from(b.pending.map_or(0, BrokerSet::len)) << 44;
+    hasher.write_u64(roles);
+    let (records, starts, len) = b.log.raw();
+    hasher.write_u64(records);
+    hasher.write_u64(starts);
+    hasher.write_u8(len);
+    for f in &b.fetches {
+        let phase = match f.phase {
+            Phase::Requested => 1,
+            Phase::Received => 2,
+            Phase::Answered(_) => 3,
+        };
+        hasher.write_u32(phase | f.leader_epoch << 8 | f.fetch_offset << 16);
+    }
+    // Its picture at those who lead: a sum does not depend on their order.
+    hasher.write_u32(state.brokers.iter().filter_map(|l| l.remote[i]).map(|r| r.end + 1).sum());
+    hasher.finish()
+}
+
+fn write(state: &State<PackedLog>, order: &Order, out: &mut Vec<u8>) {
+    let u = &state.used;
+    for pair in [(u.records, u.crashes), (u.lossy, u.fences), (u.shrinks, u.elections), (u.retries, u.unclean)] {
+        out.push((pair.0 << 4 | pair.1) as u8);
+    }
+    for ghost in [&state.seen, &state.acked_all, &state.acked_one] {
+        write_records(ghost, out);
+    }
+    out.push(state.metadata.entries.len() as u8);
+    for e in &state.metadata.entries {
+        out.push(order.broker(e.leader) << 4 | e.leader_epoch as u8);
+        out.extend([order.set(e.isr), order.set(e.fenced), e.partition_epoch as u8]);
+        out.extend(order.old().map(|b| e.incarnations[b] as u8));
+    }
+    for old in order.old() {
+        write_broker(&state.brokers[old], order, out);
+    }
+}
+
+fn write_records(log: &PackedLog, out: &mut Vec<u8>) {
+    let (records, _, len) = log.raw();
+    out.push(len);
+    out.extend_from_slice(&records.to_le_bytes()[..usize::from(len)]);
+}
+
+fn write_broker(b: &Broker<PackedLog>, order: &Order, out: &mut Vec<u8>) {
+    let known = b.remote.iter().any(Option::is_some);
+    out.push(
+        u8::from(b.alive)
+            | u8::from(b.lossy) << 1
+            | u8::from(b.pending.is_some()) << 2
+            | u8::from(b.alter.is_some()) << 3
+            | u8::from(known) << 4
+            | (b.fetches.len() as u8) << 5,
+    );
+    out.extend([b.incarnation as u8, b.applied.map_or(255, |a| a as u8), b.high_watermark as u8]);
+    write_records(&b.log, out);
+    let (_, mut starts, _) = b.log.raw();
+    // A byte an epoch (number, start) and an end mark: starts are small, so that no entry looks like the mark.
+    let mut epoch = 0;
+    while starts != 0 {
+        if starts & 15 != 0 {
+            out.push(epoch << 4 | (starts & 15) as u8);
+        }
+        starts >>= 4;
+        epoch += 1;
+    }
+    out.extend([255, order.set(b.isr), b.partition_epoch as u8, b.epoch_start as u8, b.waiting.len() as u8]);
+    out.extend(b.waiting.iter().map(|w| *w as u8));
+    if let Some(pending) = b.pending {
+        out.push(order.set(pending));
+    }
+    if known {
+        for r in order.old().map(|o| b.remote[o]) {
+            out.extend(r.map_or([255, 0], |r| [r.end as u8, r.incarnation as u8]));
+        }
+    }
+    if let Some(a) = &b.alter {
+        let (status, epoch) = match a.status {
+            AlterStatus::Sent => (255, 0),
+            AlterStatus::Decided { error, partition_epoch } => (place(error), partition_epoch),
+        };
+        out.extend([order.set(a.isr), a.leader_epoch as u8, a.partition_epoch as u8, a.incarnation as u8]);
+        out.extend([status, epoch as u8]);
+        out.extend(order.old().map(|o| a.incarnations[o] as u8));
+    }
+    for f in &b.fetches {
+        out.extend([order.broker(Some(f.leader)), f.leader_epoch as u8, f.fetch_offset as u8]);
+        out.extend([f.last_fetched_epoch.map_or(255, |e| e as u8), f.incarnation as u8]);
+        match &f.phase {
+            Phase::Requested => out.push(0),
+            Phase::Received => out.push(1),
+            Phase::Answered(Answer::Error(code)) => out.extend([2, place(*code)]),
+            Phase::Answered(Answer::Diverging { epoch, end }) => out.extend([3, *epoch as u8, *end as u8]),
+            Phase::Answered(Answer::Records { records, high_watermark }) => {
+                out.extend([4, *high_watermark as u8]);
+                write_records(records, out);
+            }
+        }
+    }
+}
+
+/// The outcomes that a state can hold.
+const CODES: [ErrorCode; 11] = [
+    ErrorCode::None,
+    ErrorCode::FencedLeaderEpoch,
+    ErrorCode::UnknownLeaderEpoch,
+    ErrorCode::NotLeaderOrFollower,
+    ErrorCode::OffsetOutOfRange,
+    ErrorCode::NotController,
+    ErrorCode::StaleBrokerEpoch,
+    ErrorCode::InvalidRequest,
+    ErrorCode::InvalidUpdateVersion,
+    ErrorCode::IneligibleReplica,
+    ErrorCode::UnknownTopicOrPartition,
+];
+
+fn place(code: ErrorCode) -> u8 {
+    CODES.iter().position(|c| *c == code).expect("the step function puts no other outcome into a state") as u8
+}
+
+/// Reads what [`pack`] wrote, by the same program. (Bytes of other origin may panic.)
+pub fn unpack(bytes: &[u8], n: usize) -> State<PackedLog> {
+    let mut r = Reader { bytes };
+    let mut pairs = [(0, 0); 4];
+    for pair in &mut pairs {
+        let b = r.u8();
+        *pair = (u32::from(b >> 4), u32::from(b & 15));
+    }
+    let [(records, crashes), (lossy, fences), (shrinks, elections), (retries, unclean)] = pairs;
+    let used = Used { records, crashes, lossy, fences, shrinks, elections, retries, unclean };
+    let [seen, acked_all, acked_one] = std::array::from_fn(|_| r.records(0));
+    let entries = (0..r.u8()).map(|_| r.entry(n)).collect();
+    let metadata = Metadata { base: 0, entries };
+    let brokers = (0..n).map(|_| r.broker(n)).collect();
+    State { metadata, brokers, seen, acked_all, acked_one, used }
+}
+
+struct Reader<'a> {
+    bytes: &'a [u8],
+}
+
+impl Reader<'_> {
+    fn u8(&mut self) -> u8 {
+        let (first, rest) = self.bytes.split_first().expect("pack wrote all of the state");
+        self.bytes = rest;
+        *first
+    }
+
+    fn u32(&mut self) -> u32 {
+        self.u8().into()
+    }
+
+    fn set(&mut self) -> BrokerSet {
+        BrokerSet(self.u8())
+    }
+
+    fn records(&mut self, starts: u64) -> PackedLog {
+        let len = self.u8();
+        let mut records = [0; 8];
+        records[..usize::from(len)].iter_mut().for_each(|byte| *byte = self.u8());
+        PackedLog::from_raw(u64::from_le_bytes(records), starts, len)
+    }
+
+    fn incarnations(&mut self, n: usize) -> [u16; MAX_BROKERS] {
+        let mut incarnations = [0; MAX_BROKERS];
+        incarnations.iter_mut().take(n).for_each(|i| *i = self.u8().into());
+        incarnations
+    }
+
+    fn entry(&mut self, n: usize) -> MetaEntry {
+        let first = self.u8();
+        MetaEntry {
+            leader: (first >> 4 != 15).then_some(first >> 4),
+            leader_epoch: u32::from(first & 15),
+            isr: self.set(),
+            fenced: self.set(),
+            partition_epoch: self.u32(),
+            incarnations: self.incarnations(n),
+        }
+    }
+
+    fn broker(&mut self, n: usize) -> Broker<PackedLog> {
+        let flags = self.u8();
+        let incarnation = self.u8().into();
+        let applied = Some(self.u32()).filter(|a| *a != 255);
+        let high_watermark = self.u32();
+        let log = self.records(0);
+        let mut starts = 0;
+        loop {
+            match self.u8() {
+                255 => break,
+                byte => starts |= u64::from(byte & 15) << (4 * (byte >> 4)),
+            }
+        }
+        let (records, _, len) = log.raw();
+        let isr = self.set();
+        let partition_epoch = self.u32();
+        let epoch_start = self.u32();
+        let waiting: SmallVec<[u32; 4]> = (0..self.u8()).map(|_| self.u32()).collect();
+        let pending = (flags & 4 != 0).then(|| self.set());
+        let mut remote = [None; MAX_BROKERS];
+        if flags & 16 != 0 {
+            for place in remote.iter_mut().take(n) {
+                let (end, incarnation) = (self.u32(), self.u8().into());
+                *place = (end != 255).then_some(Remote { end, incarnation });
+            }
+        }
+        let alter = (flags & 8 != 0).then(|| self.alter(n));
+        let fetches = (0..flags >> 5).map(|_| self.flight()).collect();
+        Broker {
+            alive: flags & 1 != 0,
+            lossy: flags & 2 != 0,
+            incarnation,
+            applied,
+            log: PackedLog::from_raw(records, starts, len),
+            high_watermark,
+            isr,
+            partition_epoch,
+            pending,
+            alter,
+            epoch_start,
+            remote,
+            waiting,
+            fetches,
+        }
+    }
+
+    fn alter(&mut self, n: usize) -> Alter {
+        let isr = self.set();
+        let (leader_epoch, partition_epoch, incarnation) = (self.u32(), self.u32(), self.u8().into());
+        let (status, epoch) = (self.u8(), self.u32());
+        let status = match status {
+            255 => AlterStatus::Sent,
+            code => AlterStatus::Decided { error: CODES[usize::from(code)], partition_epoch: epoch },
+        };
+        Alter { isr, incarnations: self.incarnations(n), leader_epoch, partition_epoch, incarnation, status }
+    }
+
+    fn flight(&mut self) -> Flight<PackedLog> {
+        let (leader, leader_epoch, fetch_offset) = (self.u8(), self.u32(), self.u32());
+        let last_fetched_epoch = Some(self.u32()).filter(|e| *e != 255);
+        let incarnation = self.u8().into();
+        let phase = match self.u8() {
+            0 => Phase::Requested,
+            1 => Phase::Received,
+            2 => Phase::Answered(Answer::Error(CODES[usize::from(self.u8())])),
+            3 => Phase::Answered(Answer::Diverging { epoch: self.u32(), end: self.u32() }),
+            _ => {
+                let high_watermark = self.u32();
+                Phase::Answered(Answer::Records { records: self.records(0), high_watermark })
+            }
+        };
+        Flight { leader, leader_epoch, fetch_offset, last_fetched_epoch, incarnation, phase }
+    }
+}
