@@ -24,6 +24,8 @@ pub enum Kind {
     Always,
     /// Reached in some state: a witness that something can happen.
     Sometimes,
+    /// Reached from every state once nothing more goes wrong.
+    Convergence,
 }
 
 macro_rules! registry {
@@ -182,6 +184,10 @@ registry! {
         AckedAllIsDurable = "acks.all-is-durable", Kind::Always, "KIP-966, ProducerConfig acks";
         /// With acks=all nothing is acknowledged that fewer than min.insync.replicas logs have.
         AckedAllIsReplicated = "acks.all-is-replicated", Kind::Always, "TopicConfig min.insync.replicas";
+        /// Nothing is shown to a consumer that fewer than min.insync.replicas logs have.
+        CommittedIsReplicated = "replication.committed-is-replicated", Kind::Always, "KIP-966, KAFKA-15583";
+        /// Once faults stop there is a leader, everybody is in sync with it, and every write is answered.
+        Convergence = "replication.convergence", Kind::Convergence, "Vanlightly/kafka-tlaplus liveness";
         /// A record that acks=1 acknowledged is lost with its leader.
         AckedOneIsLost = "acks.one-is-lost", Kind::Sometimes, "ProducerConfig acks";
         /// A record that acks=all acknowledged is lost because the last replica standing loses its unflushed suffix.

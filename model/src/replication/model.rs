@@ -257,7 +257,7 @@ impl Model for Replication {
         let with = |i: &Invariant| Property {
             expectation: match i.kind() {
                 Kind::Always => stateright::Expectation::Always,
-                Kind::Sometimes => stateright::Expectation::Sometimes,
+                _ => stateright::Expectation::Sometimes,
             },
             name: i.id(),
             condition: CONDITIONS[*i as usize],
@@ -270,8 +270,8 @@ fn condition<const I: usize>(model: &Replication, state: &Packed) -> bool {
     let invariant = Invariant::ALL[I];
     let holds = || properties::holds(invariant, state, &model.config);
     match invariant.kind() {
-        Kind::Always => !properties::promised(invariant, state, &model.config) || holds(),
-        Kind::Sometimes => holds(),
+        Kind::Always => !properties::promised(invariant, state) || holds(),
+        _ => holds(),
     }
 }
 
@@ -294,6 +294,8 @@ const CONDITIONS: [fn(&Replication, &Packed) -> bool; Invariant::ALL.len()] = [
     condition::<14>,
     condition::<15>,
     condition::<16>,
+    condition::<17>,
+    condition::<18>,
 ];
 
 impl Explore for Replication {

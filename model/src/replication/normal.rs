@@ -70,7 +70,6 @@ fn drop_settled_alters(state: &mut State<PackedLog>, config: &Config) {
 
 /// Fields that nobody will read.
 fn forget_the_unread(state: &mut State<PackedLog>, config: &Config) {
-    let incarnations = state.controller().incarnations;
     for i in 0..state.brokers.len() {
         let view = state.view(i as BrokerId).copied();
         let leads = state.leads(i as BrokerId);
@@ -84,8 +83,6 @@ fn forget_the_unread(state: &mut State<PackedLog>, config: &Config) {
         if b.high_watermark >= b.epoch_start && config.rules.holds(Rule::IsrExpandHighWatermark) {
             b.epoch_start = 0;
         }
-        // A loss excuses only the incarnation that the controller still believes in.
-        b.lossy &= b.incarnation == incarnations[i];
     }
 }
 

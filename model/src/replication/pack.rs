@@ -128,7 +128,12 @@ fn portrait(state: &State<PackedLog>, i: usize) -> u64 {
 
 fn write(state: &State<PackedLog>, order: &Order, out: &mut Vec<u8>) {
     let u = &state.used;
-    for pair in [(u.records, u.crashes), (u.lossy, u.fences), (u.shrinks, u.elections), (u.retries, u.unclean)] {
+    for pair in [
+        (u.records, u.crashes),
+        (u.lossy, u.fences),
+        (u.shrinks, u.elections),
+        (u.retries, u.unclean << 1 | u.standing),
+    ] {
         out.push((pair.0 << 4 | pair.1) as u8);
     }
     for ghost in [&state.seen, &state.acked_all, &state.acked_one] {
@@ -235,8 +240,9 @@ pub fn unpack(bytes: &[u8], n: usize) -> State<PackedLog> {
         let b = r.u8();
         *pair = (u32::from(b >> 4), u32::from(b & 15));
     }
-    let [(records, crashes), (lossy, fences), (shrinks, elections), (retries, unclean)] = pairs;
-    let used = Used { records, crashes, lossy, fences, shrinks, elections, retries, unclean };
+    let [(records, crashes), (lossy, fences), (shrinks, elections), (retries, flags)] = pairs;
+    let used =
+        Used { records, crashes, lossy, fences, shrinks, elections, retries, unclean: flags >> 1, standing: flags & 1 };
     let [seen, acked_all, acked_one] = std::array::from_fn(|_| r.records(0));
     let entries = (0..r.u8()).map(|_| r.entry(n)).collect();
     let metadata = Metadata { base: 0, entries };

@@ -4,36 +4,33 @@ use bellwether_trace::Invariant;
 
 use super::action::Config;
 use super::log::Log;
-use super::state::{Answer, BrokerId, BrokerSet, Phase, State};
+use super::state::{Answer, BrokerId, BrokerSet, MetaEntry, Phase, State};
 use super::step::{fetched_outcome, min_isr};
 
 /// The invariants of kind `always` that Kafka promises here and that this state breaks.
 pub fn violations<L: Log>(state: &State<L>, config: &Config) -> Vec<Invariant> {
     use bellwether_trace::Kind;
-    let broken = |i: &Invariant| i.kind() == Kind::Always && promised(*i, state, config) && !holds(*i, state, config);
+    let broken = |i: &Invariant| i.kind() == Kind::Always && promised(*i, state) && !holds(*i, state, config);
     Invariant::ALL.iter().copied().filter(broken).collect()
 }
 
 /// Whether Kafka promises an `always` invariant after what has happened.
 ///
-/// After an unclean election nothing about committed records is promised. After a stop that lost records, what is
-/// promised depends on how many copies there were: see [`copies_left`].
-pub fn promised<L: Log>(invariant: Invariant, state: &State<L>, config: &Config) -> bool {
+/// After an unclean election nothing about committed records is promised. A stop that loses records breaks no promise,
+/// since its broker leaves the ISR when it registers again, unless it is the ISR's only member: then what it lost may be
+/// lost for all (last replica standing, KIP-966). How many logs have a record, a stop with a loss does change.
+pub fn promised<L: Log>(invariant: Invariant, state: &State<L>) -> bool {
     match invariant {
         Invariant::LeaderCompleteness
         | Invariant::StrongIsr
         | Invariant::WeakIsr
         | Invariant::ConsistentRead
-        | Invariant::AckedAllIsDurable
-        | Invariant::AckedAllIsReplicated => state.used.unclean == 0 && copies_left(state, config),
+        | Invariant::AckedAllIsDurable => state.used.unclean == 0 && state.used.standing == 0,
+        Invariant::AckedAllIsReplicated | Invariant::CommittedIsReplicated => {
+            state.used.unclean == 0 && state.used.lossy == 0
+        }
         _ => true,
     }
-}
-
-/// Whether a committed record has a copy left that no stop has lost: fewer lossy stops than min.insync.replicas, and
-/// none of them of a last replica standing.
-pub fn copies_left<L: Log>(state: &State<L>, _config: &Config) -> bool {
-    state.used.lossy == 0
 }
 
 /// Whether an invariant is true in a state; for one of kind `sometimes`, whether this state is a witness.
@@ -41,7 +38,9 @@ pub fn holds<L: Log>(invariant: Invariant, state: &State<L>, config: &Config) ->
     match invariant {
         Invariant::LogMatching => log_matching(state),
         Invariant::LeaderCompleteness => state.current_leader().is_none_or(|l| has_committed(state, l)),
-        Invariant::StrongIsr => state.controller().isr.iter().all(|b| excused(state, b) || has_committed(state, b)),
+        Invariant::StrongIsr => {
+            state.controller().isr.iter().all(|b| excused(state, state.controller(), b) || has_committed(state, b))
+        }
         Invariant::WeakIsr => weak_isr(state),
         Invariant::ConsistentRead => state.ids().filter(|b| state.leads(*b)).all(|b| {
             let broker = &state.brokers[usize::from(b)];
@@ -59,12 +58,12 @@ pub fn holds<L: Log>(invariant: Invariant, state: &State<L>, config: &Config) ->
             c.leader.is_none_or(|l| !c.fenced.contains(l)) && (overlap.is_empty() || c.isr.len() == 1)
         }
         Invariant::AckedAllIsDurable => state.current_leader().is_none_or(|l| has(state, l, &state.acked_all)),
-        Invariant::AckedAllIsReplicated => {
-            let copies = state.ids().filter(|b| has(state, *b, &state.acked_all)).count() as u32;
-            copies >= min_isr(state, config)
-        }
+        Invariant::AckedAllIsReplicated => copies(state, &state.acked_all) >= min_isr(state, config),
+        Invariant::CommittedIsReplicated => copies(state, &state.seen) >= min_isr(state, config),
+        // No predicate over one state: the engine follows the healing of each.
+        Invariant::Convergence => true,
         Invariant::AckedOneIsLost => state.current_leader().is_some_and(|l| !has(state, l, &state.acked_one)),
-        Invariant::LastReplicaStanding => state.used.unclean == 0 && state.used.lossy > 0 && acked_all_lost(state),
+        Invariant::LastReplicaStanding => state.used.unclean == 0 && state.used.standing > 0 && acked_all_lost(state),
         Invariant::UncleanLoses => state.used.unclean > 0 && state.used.lossy == 0 && acked_all_lost(state),
         Invariant::AckedAllHappens => state.acked_all.end() > 0,
         Invariant::TruncationHappens => truncation_happens(state, config),
@@ -88,6 +87,10 @@ pub fn settled<L: Log>(state: &State<L>) -> bool {
     now.fenced.is_empty() && now.isr.len() as usize == state.brokers.len() && state.brokers.iter().all(in_step)
 }
 
+fn copies<L: Log>(state: &State<L>, prefix: &L) -> u32 {
+    state.ids().filter(|b| has(state, *b, prefix)).count() as u32
+}
+
 fn has<L: Log>(state: &State<L>, b: BrokerId, prefix: &L) -> bool {
     state.brokers[usize::from(b)].log.common_prefix(prefix) == prefix.end()
 }
@@ -100,10 +103,11 @@ fn acked_all_lost<L: Log>(state: &State<L>) -> bool {
     state.current_leader().is_some_and(|l| !has(state, l, &state.acked_all))
 }
 
-/// A broker that has stopped with a loss, or has started since, is in the ISR only until the controller hears of it.
-fn excused<L: Log>(state: &State<L>, b: BrokerId) -> bool {
+/// A member of an ISR that has lost records or has started anew, while whoever holds it for a member has not yet heard
+/// of it: it leaves the ISR before it counts again.
+fn excused<L: Log>(state: &State<L>, view: &MetaEntry, b: BrokerId) -> bool {
     let broker = &state.brokers[usize::from(b)];
-    broker.lossy || broker.incarnation != state.controller().incarnations[usize::from(b)]
+    broker.lossy || broker.incarnation != view.incarnations[usize::from(b)]
 }
 
 fn log_matching<L: Log>(state: &State<L>) -> bool {
@@ -117,11 +121,11 @@ fn log_matching<L: Log>(state: &State<L>) -> bool {
 }
 
 fn weak_isr<L: Log>(state: &State<L>) -> bool {
-    state.current_leader().is_none_or(|l| {
-        let leader = &state.brokers[usize::from(l)];
-        let has = |b: BrokerId| leader.log.common_prefix(&state.brokers[usize::from(b)].log) >= leader.high_watermark;
-        leader.maximal_isr().iter().all(|b| excused(state, b) || has(b))
-    })
+    let Some((l, view)) = state.current_leader().and_then(|l| Some((l, state.view(l)?))) else { return true };
+    let leader = &state.brokers[usize::from(l)];
+    let has = |b: BrokerId| leader.log.common_prefix(&state.brokers[usize::from(b)].log) >= leader.high_watermark;
+    // Not the proposed members: a proposal that the controller will refuse promises nothing.
+    leader.isr.iter().all(|b| excused(state, view, b) || has(b))
 }
 
 fn one_leader_per_epoch<L: Log>(state: &State<L>) -> bool {

@@ -236,7 +236,7 @@ pub enum Answer<L> {
 pub struct Broker<L> {
     /// Whether it runs.
     pub alive: bool,
-    /// It stopped and lost records, and has not started since.
+    /// It lost records when it stopped, and has not registered since.
     pub lossy: bool,
     /// How often it has started.
     pub incarnation: u16,
@@ -304,8 +304,10 @@ pub struct Used {
     pub elections: u32,
     /// Retries of producers.
     pub retries: u32,
-    /// Elections of a replica outside of the ISR, by configuration: 0 or 1.
+    /// Elections of a replica outside of the ISR, by configuration: 0, or 1 for any number.
     pub unclean: u32,
+    /// Registrations of an only member of the ISR that had lost records: 0, or 1 for any number.
+    pub standing: u32,
 }
 
 /// One partition.

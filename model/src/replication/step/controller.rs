@@ -95,12 +95,18 @@ pub(super) fn register<L: Log>(
     config: &Config,
 ) -> Result<(), Refusal> {
     let b = me(state, broker);
+    let lost = b.lossy;
     let mut entry = *state.controller();
     require(b.alive, "the broker is down")?;
     require(b.incarnation > entry.incarnations[usize::from(broker)], "this incarnation has registered already")?;
     entry.incarnations[usize::from(broker)] = b.incarnation;
     let leaves = config.rules.holds(Rule::RegistrationLeavesIsr);
     let unclean = depart(state, &mut entry, broker, leader, leaves, config)?;
+    // The last replica standing comes back, and what it lost nobody else may have.
+    if lost && entry.isr == BrokerSet::only(broker) {
+        state.used.standing = 1;
+    }
+    me_mut(state, broker).lossy = false;
     commit(state, entry, unclean);
     Ok(())
 }

@@ -25,7 +25,7 @@ pub(super) fn crash<L: Log>(
     state.used.lossy += lossy;
     let b = me_mut(state, broker);
     b.alive = false;
-    b.lossy = lossy > 0;
+    b.lossy |= lossy > 0;
     b.log.truncate(keep);
     b.high_watermark = high_watermark;
     b.forget_volatile();
@@ -42,7 +42,6 @@ pub(super) fn restart<L: Log>(state: &mut State<L>, broker: BrokerId) -> Result<
     require(!me(state, broker).alive, "the broker is running")?;
     let b = me_mut(state, broker);
     b.alive = true;
-    b.lossy = false;
     b.incarnation += 1;
     Ok(())
 }
