@@ -94,6 +94,7 @@ fn kind(invariant: Invariant) -> &'static str {
     match invariant.kind() {
         Kind::Always => "always",
         Kind::Sometimes => "sometimes",
+        Kind::Convergence => "convergence",
     }
 }
 
