@@ -24,7 +24,10 @@ fn source(folders: &[&str]) -> String {
             let path = entry.path();
             let name = entry.file_name().to_string_lossy().into_owned();
             if path.is_dir() {
-                folders.push(path);
+                // Modules of tests may be folders.
+                if name != "tests" {
+                    folders.push(path);
+                }
             } else if name.ends_with(".rs") && !name.ends_with("tests.rs") {
                 paths.push(path);
             }
@@ -360,4 +363,47 @@ fn a_malformed_miss_is_noticed() {
         assert_eq!(malformed_misses(&page(bad)).len(), 1, "{bad}");
     }
     assert_eq!(malformed_misses("# Deviations").len(), 1);
+}
+
+// The README.
+
+/// Rows of the README's table of requests that the wire crate's table does not have, and the other way round.
+fn wrong_versions(readme: &str, wire: &str) -> Vec<String> {
+    let mut wrong = Vec::new();
+    let table = readme.split("| request | versions |").nth(1).and_then(|rest| rest.split("\n\n").next()).unwrap_or("");
+    let mut rows = 0;
+    for row in table.lines().skip(2) {
+        let cells: Vec<&str> = row.split('|').map(str::trim).collect();
+        let range = cells.get(2).and_then(|versions| versions.split_once('–'));
+        let (Some(name), Some((min, max))) = (cells.get(1), range) else {
+            wrong.push(format!("README.md: not a row of requests: {row}"));
+            continue;
+        };
+        rows += 1;
+        let entries = [format!("ApiKey::{name},{min},{max}"), format!("ApiKey::{name},min:{min},max:{max}")];
+        if !entries.iter().any(|entry| wire.contains(entry)) {
+            wrong.push(format!("README.md: the broker does not serve {name} {min}–{max}"));
+        }
+    }
+    let served = wire.split("SUPPORTED:").nth(1).and_then(|rest| rest.split("];").next()).unwrap_or("");
+    let there = served.matches("ApiKey::").count();
+    if rows != there {
+        wrong.push(format!("README.md has {rows} requests, the broker serves {there}"));
+    }
+    wrong
+}
+
+#[test]
+fn the_readme_says_which_requests_are_served() {
+    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    fail_with(wrong_versions(&readme, &source(&["impl/wire/src"])));
+}
+
+#[test]
+fn a_wrong_version_in_the_readme_is_noticed() {
+    let wire = "SUPPORTED:&[X]=&[range(ApiKey::Fetch,4,17),range(ApiKey::Produce,0,11),];INTERNAL";
+    let readme = "| request | versions | note |\n|---|---|---|\n| Fetch | 4–17 | |\n| Produce | 0–11 | |\n\nMore.";
+    assert_eq!(wrong_versions(readme, wire), [""; 0]);
+    assert_eq!(wrong_versions(&readme.replace("17", "18"), wire).len(), 1);
+    assert_eq!(wrong_versions(&readme.replace("| Produce | 0–11 | |\n", ""), wire).len(), 1);
 }
