@@ -104,10 +104,10 @@ impl Args {
             config.set("node.id", &id.to_string())?;
         }
         if let Some(roles) = &self.roles {
-            config.set_roles(roles)?;
+            config.set("process.roles", roles)?;
         }
         if let Some(voters) = &self.voters {
-            config.set_voters(voters)?;
+            config.set("controller.quorum.voters", voters)?;
         }
         if let Some(listen) = &self.listen {
             config.listen = listen.clone();

@@ -77,7 +77,8 @@ impl Broker {
         let mut replicas = HashMap::new();
         for Found { topic, tp, log, recovered } in store.recover()? {
             let partition = Partition::new(tp, config.node_id, recovered, config.rules);
-            let replica = Replica::new(topic.into(), config.node_id, partition, log, sink.clone(), out.clone());
+            let flush = config.flush_interval_messages;
+            let replica = Replica::new(topic.into(), config.node_id, partition, log, flush, sink.clone(), out.clone());
             replicas.insert(tp, replica);
         }
         let defaults = TopicDefaults { min_isr: config.min_isr, unclean: config.unclean_election };
@@ -213,8 +214,8 @@ impl Broker {
         }
         let (log, recovered) = self.store.create(topic, tp)?;
         let partition = Partition::new(tp, self.config.node_id, recovered, self.config.rules);
-        let replica =
-            Replica::new(topic.into(), self.config.node_id, partition, log, self.sink.clone(), self.out.clone());
+        let (node, flush) = (self.config.node_id, self.config.flush_interval_messages);
+        let replica = Replica::new(topic.into(), node, partition, log, flush, self.sink.clone(), self.out.clone());
         replicas.insert(tp, replica.clone());
         Ok(replica)
     }

@@ -208,7 +208,10 @@ impl Config {
             return Ok(());
         }
         let near = KEYS.iter().map(|(name, _)| *name).min_by_key(|name| distance(name, key));
-        let hint = near.filter(|n| distance(n, key) <= 6).map(|n| format!(", did you mean {n}?")).unwrap_or_default();
+        let hint = near
+            .filter(|n| distance(n, key) * 3 <= key.len())
+            .map(|n| format!(", did you mean {n}?"))
+            .unwrap_or_default();
         Err(ConfigError(format!("unknown configuration '{key}'{hint}")))
     }
 
@@ -228,17 +231,6 @@ impl Config {
                 self.set_pair(line).map_err(|e| bad(format!("line {}: {e}", i + 1)))?;
             }
         }
-        Ok(())
-    }
-
-    /// Sets `process.roles`.
-    pub fn set_roles(&mut self, roles: &str) -> Result<(), ConfigError> {
-        set_roles(self, roles).map_err(ConfigError)
-    }
-
-    /// Sets `controller.quorum.voters`.
-    pub fn set_voters(&mut self, list: &str) -> Result<(), ConfigError> {
-        self.voters = voters(list).map_err(ConfigError)?;
         Ok(())
     }
 
@@ -367,11 +359,11 @@ mod tests {
     #[test]
     fn a_broker_without_a_controller_is_refused() {
         let mut config = Config::default();
-        config.set_roles("broker").unwrap();
+        config.set("process.roles", "broker").unwrap();
         assert!(config.check().is_err());
-        config.set_voters("1@localhost:1").unwrap();
+        config.set("controller.quorum.voters", "1@localhost:1").unwrap();
         assert!(config.check().is_err(), "node 1 is a voter but no controller");
-        config.set_voters("2@localhost:1").unwrap();
+        config.set("controller.quorum.voters", "2@localhost:1").unwrap();
         assert_eq!(config.check(), Ok(()));
     }
 }

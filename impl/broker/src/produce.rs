@@ -89,6 +89,23 @@ impl Waiting {
     }
 }
 
+/// Sees to it that a produce whose connection is gone does not wait for ever.
+struct Waiter {
+    call: Arc<ProduceCall>,
+    deadline: Instant,
+}
+
+impl Drop for Waiter {
+    fn drop(&mut self) {
+        if !self.call.is_complete()
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
+            let (call, deadline) = (self.call.clone(), self.deadline);
+            runtime.spawn(async move { call.wait(deadline).await });
+        }
+    }
+}
+
 /// What of the answer is known from the request: topic names and partition indexes, in order.
 type Outline = Vec<(bellwether_wire::messages::TopicName, Vec<i32>)>;
 
@@ -134,9 +151,10 @@ pub(crate) fn produce(
     }
     // The time starts now, not when the answers before this one are out.
     let deadline = Instant::now() + Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0));
+    let waiting = Waiter { call, deadline };
     Answer::Later(Box::pin(async move {
-        call.wait(deadline).await;
-        answer(&call)
+        waiting.call.wait(deadline).await;
+        answer(&waiting.call)
     }))
 }
 

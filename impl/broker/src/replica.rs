@@ -64,6 +64,9 @@ pub(crate) struct Replica {
 struct Inner {
     partition: Partition,
     log: Log,
+    /// log.flush.interval.messages, and how many records were appended since the last flush.
+    flush_interval: u64,
+    unflushed: u64,
     /// An append or a truncation failed: nothing is served until the next start.
     offline: bool,
     /// Fetches of followers, waiting for the log to grow.
@@ -95,6 +98,7 @@ impl Replica {
         node: NodeId,
         partition: Partition,
         log: Log,
+        flush_interval: u64,
         sink: Arc<TraceSink>,
         out: mpsc::UnboundedSender<Outgoing>,
     ) -> Arc<Replica> {
@@ -102,6 +106,8 @@ impl Replica {
         let inner = Inner {
             partition,
             log,
+            flush_interval,
+            unflushed: 0,
             offline: false,
             followers: Bells::default(),
             consumers: Bells::default(),
@@ -443,6 +449,11 @@ impl Replica {
                 Effect::Append { index, base_offset, leader_epoch } => {
                     let batch = input.get(index).ok_or_else(|| failed(&"an append without its batch"))?;
                     inner.log.append(batch, base_offset, leader_epoch).map_err(|e| failed(&e))?;
+                    inner.unflushed += u64::from(batch.header.record_count.unsigned_abs());
+                    if inner.unflushed >= inner.flush_interval {
+                        inner.log.flush().map_err(|e| failed(&e))?;
+                        inner.unflushed = 0;
+                    }
                 }
                 Effect::WriteEpochs => {
                     inner.log.set_epochs(inner.partition.epochs().entries()).map_err(|e| failed(&e))?;

@@ -37,7 +37,7 @@ enum To {
 impl TraceSink {
     /// No trace. The Lamport clock still runs, for the other processes of the run.
     pub fn off() -> TraceSink {
-        TraceSink { clock: AtomicU64::new(0), failed: AtomicBool::new(false), out: None }
+        TraceSink { clock: AtomicU64::new(wall_us()), failed: AtomicBool::new(false), out: None }
     }
 
     /// A trace that [`TraceSink::take`] hands over.
@@ -56,7 +56,7 @@ impl TraceSink {
 
     fn to(to: To) -> TraceSink {
         let out = Out { next: 0, buffer: Vec::new(), to };
-        TraceSink { clock: AtomicU64::new(0), failed: AtomicBool::new(false), out: Some(Mutex::new(out)) }
+        TraceSink { clock: AtomicU64::new(wall_us()), failed: AtomicBool::new(false), out: Some(Mutex::new(out)) }
     }
 
     /// Is anybody interested in events?
@@ -75,7 +75,7 @@ impl TraceSink {
     }
 
     fn tick(&self) -> u64 {
-        let wall = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_micros() as u64);
+        let wall = wall_us();
         let next = |last: u64| Some(last.max(wall) + 1);
         self.clock.fetch_update(Ordering::AcqRel, Ordering::Acquire, next).map_or(wall, |last| last.max(wall) + 1)
     }
@@ -130,6 +130,10 @@ impl TraceSink {
             None => Vec::new(),
         }
     }
+}
+
+fn wall_us() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_micros() as u64)
 }
 
 #[cfg(test)]

@@ -28,8 +28,12 @@ pub(crate) async fn follow_metadata(broker: Arc<Broker>) {
         match broker.link.connect().await {
             Ok(peer) => {
                 pause = Duration::from_millis(5);
-                if let Err(error) = follow(&broker, &peer, &mut copy).await {
-                    tracing::debug!(node = broker.config.node_id, %error, "fetching the metadata log");
+                match follow(&broker, &peer, &mut copy).await {
+                    Err(PeerError::Malformed(why)) => {
+                        tracing::error!(node = broker.config.node_id, why, "the metadata log cannot be followed");
+                    }
+                    Err(error) => tracing::debug!(node = broker.config.node_id, %error, "fetching the metadata log"),
+                    Ok(()) => {}
                 }
             }
             Err(error) => tracing::debug!(node = broker.config.node_id, %error, "fetching the metadata log"),
