@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bellwether_core::{FetchOut, FetchedIn};
@@ -39,6 +40,8 @@ struct Fetcher {
     leader: NodeId,
     partitions: Mutex<BTreeMap<TopicPartition, Fetched>>,
     changed: Notify,
+    /// Counts requests: each begins with another partition, so that a full response starves none (replica.fetch.response.max.bytes).
+    round: AtomicUsize,
 }
 
 struct Fetched {
@@ -64,7 +67,12 @@ impl Fetchers {
         let Some(leader) = leader else { return };
         self.leader_of.insert(tp, leader);
         let fetcher = self.fetchers.entry(leader).or_insert_with(|| {
-            let fetcher = Arc::new(Fetcher { leader, partitions: Mutex::default(), changed: Notify::new() });
+            let fetcher = Arc::new(Fetcher {
+                leader,
+                partitions: Mutex::default(),
+                changed: Notify::new(),
+                round: AtomicUsize::new(0),
+            });
             self.broker.spawn(run(self.broker.clone(), fetcher.clone()));
             fetcher
         });
@@ -207,6 +215,9 @@ impl Fetcher {
                 _ => due.push(fetched.replica.clone()),
             }
         }
+        let round = self.round.fetch_add(1, Ordering::Relaxed);
+        let first = round.checked_rem(due.len()).unwrap_or(0);
+        due.rotate_left(first);
         let epoch = broker.epoch();
         let mut topics: Vec<FetchTopic> = Vec::new();
         let mut in_flight = Vec::with_capacity(due.len());

@@ -93,7 +93,10 @@ impl Node {
         let Some(broker) = &self.service.broker else { return };
         // The senders live as long as the broker: waiting cannot fail.
         let _ = broker.running.subscribe().wait_for(|running| *running).await;
-        let known = |_: &i64| broker.image.read().brokers().values().filter(|b| !b.fenced).count() >= brokers;
+        let known = |_: &i64| {
+            let image = broker.image.read();
+            image.unfenced(self.id) && image.brokers().values().filter(|b| !b.fenced).count() >= brokers
+        };
         let _ = broker.image_offset.subscribe().wait_for(known).await;
     }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bellwether_broker::{Cluster, Config, StartError, TraceSink};
 use bellwether_trace::Event;
+use bellwether_wire::ResponseError;
 use common::{Client, config, start, start_traced, values};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -144,4 +145,23 @@ async fn a_stop_is_quick() {
     cluster.shutdown().await;
     assert!(began.elapsed() < Duration::from_secs(2));
     assert!(client.is_closed().await);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_disk_that_fails_takes_its_partition_offline_and_no_other() {
+    let dir = tempfile::tempdir().unwrap();
+    // Every batch begins a new segment, which cannot be made in a folder that is gone.
+    let cluster = start(1, &Config { segment_bytes: 100, ..on_disk(dir.path()) }).await;
+    let client = Client::connect(cluster.nodes()[0].address()).await;
+    assert_eq!(client.create("t", 2, 1).await, 0);
+    assert_eq!(client.produce("t", 0, -1, values(&["a"])).await, (0, 0));
+    std::fs::remove_dir_all(dir.path().join("t-0")).unwrap();
+    let failed = ResponseError::KafkaStorageError.code();
+    assert_eq!(client.produce("t", 0, -1, values(&["b"])).await, (failed, -1));
+    assert_eq!(client.produce("t", 0, 1, values(&["b"])).await, (failed, -1));
+    assert_eq!(client.fetch("t", 0, 0, Duration::from_secs(5)).await.error, failed);
+    assert_eq!(client.list("t", 0, -1).await.0, failed);
+    assert_eq!(client.produce("t", 1, -1, values(&["c"])).await, (0, 0));
+    assert_eq!(client.read("t", 1, 1).await, ["c"]);
+    cluster.shutdown().await;
 }

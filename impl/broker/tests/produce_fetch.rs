@@ -5,10 +5,11 @@ mod common;
 use std::time::{Duration, Instant};
 
 use bellwether_wire::ResponseError;
-use bellwether_wire::messages::InitProducerIdRequest;
+use bellwether_wire::messages::offset_for_leader_epoch_request::{OffsetForLeaderPartition, OffsetForLeaderTopic};
+use bellwether_wire::messages::{InitProducerIdRequest, OffsetForLeaderEpochRequest};
 use bellwether_wire::{ResponseKind, batch};
 use bytes::Bytes;
-use common::{Client, config, produce_request, start, values};
+use common::{Client, config, name, produce_request, start, values};
 
 const NOW: Duration = Duration::ZERO;
 
@@ -179,5 +180,26 @@ async fn a_topic_is_created_on_the_way_if_both_sides_want_it() {
     let cluster = start(1, &config).await;
     let client = Client::connect(cluster.nodes()[0].address()).await;
     assert_eq!(client.metadata("t", true).await.topics[0].error_code, unknown);
+    cluster.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_tells_where_an_epoch_ends() {
+    let cluster = start(1, &config()).await;
+    let client = Client::connect(cluster.nodes()[0].address()).await;
+    assert_eq!(client.create("t", 1, 1).await, 0);
+    assert_eq!(client.produce("t", 0, 1, values(&["a", "b"])).await, (0, 0));
+    let mut answers = Vec::new();
+    for (current, asked) in [(-1, 0), (0, 0), (0, 5), (1, 0)] {
+        let mut partition = OffsetForLeaderPartition::default();
+        (partition.partition, partition.current_leader_epoch, partition.leader_epoch) = (0, current, asked);
+        let topic = OffsetForLeaderTopic::default().with_topic(name("t")).with_partitions(vec![partition]);
+        let request = OffsetForLeaderEpochRequest::default().with_topics(vec![topic]);
+        let ResponseKind::OffsetForLeaderEpoch(response) = client.call(2, request).await else { panic!() };
+        let partition = &response.topics[0].partitions[0];
+        answers.push((partition.error_code, partition.leader_epoch, partition.end_offset));
+    }
+    let unknown = ResponseError::UnknownLeaderEpoch.code();
+    assert_eq!(answers, [(0, 0, 2), (0, 0, 2), (0, -1, -1), (unknown, -1, -1)]);
     cluster.shutdown().await;
 }
