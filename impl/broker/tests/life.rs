@@ -27,6 +27,11 @@ async fn a_restart_keeps_topics_and_records() {
         let leader = Client::to_leader(&cluster, "t", 1).await;
         assert_eq!(leader.produce("t", 1, -1, values(&["a", "b"])).await, (0, 0));
         cluster.shutdown().await;
+        let first =
+            if nodes == 1 { config.log_dir.clone().unwrap() } else { config.log_dir.clone().unwrap().join("node-1") };
+        for folder in ["t-0", "t-1", "__cluster_metadata-0"] {
+            assert!(first.join(folder).join(".clean-shutdown").exists(), "{folder} was closed cleanly");
+        }
 
         let sink = Arc::new(TraceSink::memory());
         let cluster = start_traced(nodes, &config, sink.clone()).await;

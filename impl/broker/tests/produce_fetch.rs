@@ -80,6 +80,44 @@ async fn answers_come_in_the_order_of_the_requests() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_that_is_ready_does_not_wait_for_the_next_one() {
+    let cluster = start(1, &config()).await;
+    let client = Client::connect(cluster.nodes()[0].address()).await;
+    assert_eq!(client.create("t", 1, 1).await, 0);
+    let began = Instant::now();
+    let produce = client.produce("t", 0, 1, values(&["a"]));
+    let fetch = client.fetch("t", 0, 1, Duration::from_millis(3000));
+    let produced = async {
+        assert_eq!(produce.await, (0, 0));
+        began.elapsed()
+    };
+    let (produced, fetched) = tokio::join!(produced, fetch);
+    assert!(fetched.values.is_empty() && began.elapsed() >= Duration::from_millis(3000));
+    assert!(produced < Duration::from_millis(2000), "{produced:?}");
+    cluster.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn replication_waits_for_no_timeout() {
+    let mut config = config();
+    (config.replica_fetch_wait_ms, config.replica_lag_ms) = (20_000, 30_000);
+    let cluster = start(3, &config).await;
+    let client = Client::connect(cluster.nodes()[0].address()).await;
+    let began = Instant::now();
+    // Fetches of the first topic wait at the leaders when the second one is created.
+    for topic in ["t", "u"] {
+        assert_eq!(client.create(topic, 3, 3).await, 0);
+        for partition in 0..3 {
+            let leader = Client::to_leader(&cluster, topic, partition).await;
+            assert_eq!(leader.produce(topic, partition, -1, values(&["a"])).await, (0, 0));
+            assert_eq!(leader.produce(topic, partition, -1, values(&["b"])).await, (0, 1));
+        }
+    }
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    cluster.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_bad_batch_is_refused_with_kafkas_error() {
     let mut config = config();
     config.message_max_bytes = 1000;
