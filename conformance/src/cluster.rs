@@ -176,6 +176,22 @@ impl Cluster {
         Ok(())
     }
 
+    /// Stops a node in its tracks with SIGSTOP: alive, but it does nothing until [`Cluster::resume`].
+    pub fn pause(&mut self, node: NodeId) -> Result<(), ClusterError> {
+        self.signal(node, Signal::STOP)
+    }
+
+    /// Lets a paused node go on.
+    pub fn resume(&mut self, node: NodeId) -> Result<(), ClusterError> {
+        self.signal(node, Signal::CONT)
+    }
+
+    fn signal(&self, node: NodeId, signal: Signal) -> Result<(), ClusterError> {
+        let process = self.processes.get(&node).ok_or(ClusterError::NoSuchNode(node))?;
+        kill_process(Pid::from_child(&process.child), signal)
+            .map_err(|e| ClusterError::Io { what: format!("cannot signal node {node}"), source: e.into() })
+    }
+
     /// Brings back a node that was killed: the same data and port, a new trace file.
     pub async fn restart(&mut self, node: NodeId) -> Result<(), ClusterError> {
         if !self.ports.contains_key(&node) || self.processes.contains_key(&node) {
@@ -429,6 +445,25 @@ mod tests {
         let all = pids(&cluster);
         assert!(matches!(cluster.stop().await, Err(ClusterError::NotStopped { .. })));
         assert!(!all.into_iter().any(runs));
+    }
+
+    #[tokio::test]
+    async fn a_paused_node_does_nothing_until_it_is_resumed() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut cluster = Cluster::start(spec(dir.path(), WELL_BEHAVED)).await.unwrap();
+        let state = |cluster: &Cluster| {
+            let stat = std::fs::read_to_string(format!("/proc/{}/stat", cluster.processes[&1].child.id())).unwrap();
+            stat.rsplit_once(") ").unwrap().1.chars().next().unwrap()
+        };
+        cluster.pause(1).unwrap();
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        assert_eq!(state(&cluster), 'T');
+        cluster.resume(1).unwrap();
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        assert_ne!(state(&cluster), 'T');
+        cluster.kill(2).unwrap();
+        assert!(matches!(cluster.pause(2), Err(ClusterError::NoSuchNode(2))));
+        cluster.stop().await.unwrap();
     }
 
     #[tokio::test]

@@ -260,6 +260,11 @@ impl History {
         self.positions.insert((reader, partition), offset);
     }
 
+    /// The offset that is due for a reader.
+    pub fn position(&self, reader: u32, partition: i32) -> Option<i64> {
+        self.positions.get(&(reader, partition)).copied()
+    }
+
     /// `reader` reads a record while the cluster runs. Calls are in the order of reading.
     pub fn read(&mut self, reader: u32, partition: i32, offset: i64, value: Bytes) {
         self.reads += 1;

@@ -5,4 +5,5 @@ pub mod cluster;
 pub mod history;
 pub mod oracle;
 pub mod reader;
+pub mod verify;
 pub mod walk;

@@ -1,0 +1,435 @@
+//! The main job's cluster: real processes under load, leaders killed meanwhile, everything read back at the end.
+//!
+//! One idempotent producer with acks=all writes to every partition; its records are what must be found. One with acks=1
+//! writes beside it, so that leaders have records that nobody else has when they die. Consumers read on all the time.
+//! The leader of partition 0 is killed with SIGKILL and comes back, several times; each second time the followers are
+//! stopped in their tracks just before, and the leader acknowledges records with acks=1 that are bound to be lost.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::Instant;
+
+use crate::client::{Acks, Client, ClientConfig, ClientError, Consumer, Producer, ProducerConfig, Topic};
+use crate::cluster::{Cluster, ClusterError, ClusterSpec};
+use crate::history::{History, Judgement, Outcome, ProducerIndex, Promise, SentIndex};
+
+const TOPIC: &str = "verify";
+const REPLICATION: usize = 3;
+const MIN_ISR: &str = "2";
+
+/// What to do with the cluster.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// How many times the leader of partition 0 is killed.
+    pub kills: u32,
+    /// Partitions, each with three replicas.
+    pub partitions: i32,
+    /// Records in one batch of the producer with acks=all.
+    pub batch: usize,
+    /// Bytes in a record.
+    pub value_bytes: usize,
+    /// The pause between two batches of the producer with acks=all.
+    pub pace: Duration,
+    /// Batches that must be acknowledged before and after each kill, at least.
+    pub batches_between: u64,
+    /// How long the cluster may take to make progress after each step; beyond that it is stuck.
+    pub patience: Duration,
+}
+
+impl Default for Plan {
+    fn default() -> Plan {
+        Plan {
+            kills: 2,
+            partitions: 3,
+            batch: 10,
+            value_bytes: 100,
+            pace: Duration::from_millis(3),
+            batches_between: 100,
+            patience: Duration::from_secs(15),
+        }
+    }
+}
+
+/// What was seen.
+#[derive(Clone, Debug, Default)]
+pub struct ClusterReport {
+    /// What clients saw, judged.
+    pub judgement: Judgement,
+    /// What must not happen besides: a node that dies by itself, a cluster that is stuck, a position that is gone.
+    pub findings: Vec<String>,
+    /// How many times a leader was killed and its successor took over.
+    pub kills: u32,
+    /// From each kill until another broker leads, as clients see it.
+    pub failovers: Vec<Duration>,
+    /// Batches of acks=all whose outcome stayed open.
+    pub not_acknowledged: u64,
+    /// The trace files of all processes.
+    pub traces: Vec<PathBuf>,
+}
+
+impl ClusterReport {
+    /// Did clients see nothing wrong?
+    pub fn ok(&self) -> bool {
+        self.findings.is_empty() && self.judgement.anomalies.is_empty()
+    }
+}
+
+/// Runs the plan. An error is the environment's: the cluster did not even start. What goes wrong later is in the report.
+pub async fn run(spec: ClusterSpec, plan: &Plan, progress: impl Fn(&str)) -> Result<ClusterReport, ClusterError> {
+    progress("starting a controller and three brokers, one process each");
+    let mut cluster = Cluster::start(spec).await?;
+    let mut report = ClusterReport::default();
+    let history = Arc::new(Mutex::new(History::default()));
+    let mut run = Run { plan, cluster: &mut cluster, history: history.clone(), report: &mut report };
+    if let Err(stopped) = run.load_and_kill(&progress).await {
+        report.findings.push(stopped.0);
+    }
+    progress("stopping the cluster");
+    if let Err(error) = cluster.stop().await {
+        report.findings.push(error.to_string());
+    }
+    report.kills = cluster.kills().min(u32::try_from(report.failovers.len()).unwrap_or(u32::MAX));
+    report.traces = cluster.traces().to_vec();
+    report.judgement = lock(&history).check();
+    Ok(report)
+}
+
+/// Why a run ended early: a finding.
+struct Stopped(String);
+
+impl From<ClusterError> for Stopped {
+    fn from(error: ClusterError) -> Stopped {
+        Stopped(error.to_string())
+    }
+}
+
+struct Run<'a> {
+    plan: &'a Plan,
+    cluster: &'a mut Cluster,
+    history: Arc<Mutex<History>>,
+    report: &'a mut ClusterReport,
+}
+
+impl Run<'_> {
+    async fn load_and_kill(&mut self, progress: &impl Fn(&str)) -> Result<(), Stopped> {
+        let config = ClientConfig { patience: self.plan.patience, ..ClientConfig::default() };
+        let stuck = |what: &str, error: ClientError| Stopped(format!("{what}: {error}"));
+        let bootstrap = self.cluster.bootstrap();
+        let client = Client::connect(&bootstrap, config).await.map_err(|e| stuck("no broker answers", e))?;
+        let replication = REPLICATION as i16;
+        let configs = [("min.insync.replicas", MIN_ISR)];
+        let created = client.create_topic(TOPIC, self.plan.partitions, replication, &configs).await;
+        created.map_err(|e| stuck("the topic is not created", e))?;
+        let mut load = Load::start(&client, self.plan, &self.history);
+        for kill in 1..=self.plan.kills {
+            self.progress_of(&load).await?;
+            let strand = kill % 2 == 0;
+            progress(&format!("killing the leader, {kill} of {}", self.plan.kills));
+            self.kill_leader(&client, &load, strand).await?;
+        }
+        self.progress_of(&load).await?;
+        progress("reading everything back");
+        let outcome = load.finish(self.plan.patience).await;
+        self.report.not_acknowledged = outcome.not_acknowledged;
+        self.report.findings.extend(outcome.findings);
+        for partition in 0..self.plan.partitions {
+            let records = client.read_all(TOPIC, partition).await;
+            let records = records.map_err(|e| stuck("the log cannot be read back", e))?;
+            let mut history = lock(&self.history);
+            for record in records {
+                history.found(partition, record.offset, record.value.unwrap_or_default());
+            }
+        }
+        self.cluster.check_alive()?;
+        Ok(())
+    }
+
+    /// Kills the leader of partition 0, waits until another one leads and is written to, and brings the old one back
+    /// until all replicas are in sync. With `strand` the leader has acknowledged records that no follower has.
+    async fn kill_leader(&mut self, client: &Client, load: &Load, strand: bool) -> Result<(), Stopped> {
+        let before = self.in_sync(client).await?;
+        let partition =
+            before.partitions.get(&0).ok_or_else(|| Stopped("partition 0 is not in the metadata".into()))?;
+        let victim = partition.leader.ok_or_else(|| Stopped("partition 0 has no leader".into()))?;
+        let followers: Vec<_> = partition.replicas.iter().copied().filter(|node| *node != victim).collect();
+        if strand {
+            for node in &followers {
+                self.cluster.pause(*node)?;
+            }
+            load.strand(client).await;
+        }
+        self.cluster.kill(victim)?;
+        let killed = Instant::now();
+        if strand {
+            for node in &followers {
+                self.cluster.resume(*node)?;
+            }
+        }
+        let epoch = partition.leader_epoch;
+        let moved = client.wait_for_topic(TOPIC, self.plan.patience, |topic| {
+            topic.partitions.get(&0).is_some_and(|p| p.leader_epoch > epoch && p.leader.is_some_and(|l| l != victim))
+        });
+        moved.await.map_err(|e| Stopped(format!("nobody took over from node {victim}, which was killed: {e}")))?;
+        self.report.failovers.push(killed.elapsed());
+        self.progress_of(load).await?;
+        self.cluster.restart(victim).await?;
+        self.in_sync(client).await?;
+        Ok(())
+    }
+
+    /// Waits until every replica of every partition is in sync.
+    async fn in_sync(&mut self, client: &Client) -> Result<Topic, Stopped> {
+        let full = |topic: &Topic| topic.partitions.values().all(|p| p.isr.len() == REPLICATION && p.leader.is_some());
+        let seen = client.wait_for_topic(TOPIC, self.plan.patience, full).await;
+        self.cluster.check_alive()?;
+        seen.map_err(|e| Stopped(format!("replicas do not get in sync again: {e}")))
+    }
+
+    /// Waits until some more batches have been acknowledged in partition 0.
+    async fn progress_of(&mut self, load: &Load) -> Result<(), Stopped> {
+        let goal = load.acknowledged() + self.plan.batches_between;
+        let deadline = Instant::now() + self.plan.patience;
+        while load.acknowledged() < goal {
+            self.cluster.check_alive()?;
+            if Instant::now() >= deadline {
+                let seconds = self.plan.patience.as_secs();
+                return Err(Stopped(format!("the cluster is stuck: too few records acknowledged for {seconds} s")));
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        Ok(())
+    }
+}
+
+/// The producers and consumers.
+struct Load {
+    history: Arc<Mutex<History>>,
+    weak: ProducerIndex,
+    stranded: AtomicU64,
+    value_bytes: usize,
+    writing: Arc<AtomicBool>,
+    reading: Arc<AtomicBool>,
+    /// Batches of acks=all acknowledged in partition 0.
+    acknowledged: Arc<AtomicU64>,
+    producers: Vec<JoinHandle<u64>>,
+    consumers: Vec<JoinHandle<Result<(), String>>>,
+    client: Client,
+    partitions: i32,
+}
+
+struct LoadOutcome {
+    not_acknowledged: u64,
+    findings: Vec<String>,
+}
+
+impl Drop for Load {
+    fn drop(&mut self) {
+        self.producers.iter().for_each(JoinHandle::abort);
+        self.consumers.iter().for_each(JoinHandle::abort);
+    }
+}
+
+impl Load {
+    fn start(client: &Client, plan: &Plan, history: &Arc<Mutex<History>>) -> Load {
+        let (strong, weak) = {
+            let mut history = lock(history);
+            (history.producer(Promise::IDEMPOTENT), history.producer(Promise::NONE))
+        };
+        let writing = Arc::new(AtomicBool::new(true));
+        let reading = Arc::new(AtomicBool::new(true));
+        let acknowledged = Arc::new(AtomicU64::new(0));
+        let writer = |name, index, config, partitions, batch, pace| Writer {
+            name,
+            index,
+            producer: Producer::new(client, config),
+            partitions,
+            batch,
+            value_bytes: plan.value_bytes,
+            pace,
+            history: history.clone(),
+            acknowledged: (index == strong).then(|| acknowledged.clone()),
+            writing: writing.clone(),
+        };
+        let idempotent = ProducerConfig { delivery_timeout: 2 * plan.patience, ..ProducerConfig::idempotent() };
+        let one = ProducerConfig::plain(Acks::One);
+        let producers = vec![
+            tokio::spawn(writer("all", strong, idempotent, plan.partitions, plan.batch, plan.pace).run()),
+            tokio::spawn(writer("one", weak, one, 1, 2, 3 * plan.pace).run()),
+        ];
+        let mut consumers = Vec::new();
+        for partition in 0..plan.partitions {
+            lock(history).reader_at(0, partition, 0);
+            let consumer = Consumer::new(client, TOPIC, partition, 0, Duration::from_millis(100));
+            consumers.push(tokio::spawn(read_on(consumer, partition, history.clone(), reading.clone())));
+        }
+        Load {
+            history: history.clone(),
+            weak,
+            stranded: AtomicU64::new(0),
+            value_bytes: plan.value_bytes,
+            writing,
+            reading,
+            acknowledged,
+            producers,
+            consumers,
+            client: client.clone(),
+            partitions: plan.partitions,
+        }
+    }
+
+    fn acknowledged(&self) -> u64 {
+        self.acknowledged.load(Ordering::Relaxed)
+    }
+
+    /// Has the leader of partition 0 acknowledge records with acks=1 while no follower fetches.
+    async fn strand(&self, client: &Client) {
+        let config =
+            ProducerConfig { delivery_timeout: Duration::from_millis(200), ..ProducerConfig::plain(Acks::One) };
+        let mut producer = Producer::new(client, config);
+        for _ in 0..5 {
+            let n = self.stranded.fetch_add(1, Ordering::Relaxed);
+            let values = vec![padded(format!("stranded-{n:06}"), self.value_bytes)];
+            let sent = announce(&self.history, self.weak, 0, &values);
+            let outcome = producer.send(TOPIC, 0, values).await.outcome().await;
+            if let Ok(delivered) = outcome {
+                settle(&self.history, &sent, delivered.base_offset);
+            }
+        }
+    }
+
+    /// Stops writing, waits for the outcome of everything that was sent, and lets the consumers read to the end.
+    async fn finish(&mut self, patience: Duration) -> LoadOutcome {
+        let mut outcome = LoadOutcome { not_acknowledged: 0, findings: Vec::new() };
+        self.writing.store(false, Ordering::Relaxed);
+        for (index, producer) in std::mem::take(&mut self.producers).into_iter().enumerate() {
+            let open = match producer.await {
+                Ok(open) => open,
+                Err(e) => {
+                    outcome.findings.push(format!("a producer of ours failed: {e}"));
+                    0
+                }
+            };
+            if index == 0 {
+                outcome.not_acknowledged = open;
+            }
+        }
+        outcome.findings.extend(self.drained(patience).await.err());
+        self.reading.store(false, Ordering::Relaxed);
+        for consumer in std::mem::take(&mut self.consumers) {
+            match consumer.await {
+                Ok(Ok(())) => {}
+                Ok(Err(why)) => outcome.findings.push(format!("a consumer cannot read on: {why}")),
+                Err(e) => outcome.findings.push(format!("a consumer of ours failed: {e}")),
+            }
+        }
+        outcome
+    }
+
+    /// Waits until the consumers have read up to the high watermarks.
+    async fn drained(&self, patience: Duration) -> Result<(), String> {
+        let mut ends = BTreeMap::new();
+        for partition in 0..self.partitions {
+            let end = self.client.list_offset(TOPIC, partition, crate::client::LATEST).await;
+            ends.insert(partition, end.map_err(|e| format!("the log's end cannot be asked for: {e}"))?);
+        }
+        let deadline = Instant::now() + patience;
+        while self.consumers.iter().any(|consumer| !consumer.is_finished()) {
+            let behind = ends.iter().find(|(p, end)| lock(&self.history).position(0, **p) < Some(**end));
+            let Some((partition, end)) = behind else { return Ok(()) };
+            if Instant::now() >= deadline {
+                return Err(format!("the consumer of partition {partition} does not reach the end {end}"));
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        Ok(())
+    }
+}
+
+struct Writer {
+    name: &'static str,
+    index: ProducerIndex,
+    producer: Producer,
+    partitions: i32,
+    batch: usize,
+    value_bytes: usize,
+    pace: Duration,
+    history: Arc<Mutex<History>>,
+    acknowledged: Option<Arc<AtomicU64>>,
+    writing: Arc<AtomicBool>,
+}
+
+impl Writer {
+    /// Writes to the partitions in turn; returns how many batches were not acknowledged.
+    async fn run(mut self) -> u64 {
+        let mut sends = JoinSet::new();
+        let mut next = 0u64;
+        while self.writing.load(Ordering::Relaxed) {
+            for partition in 0..self.partitions {
+                let number = |i| format!("{}-{partition}-{next:06}-{i:03}", self.name);
+                let values: Vec<_> = (0..self.batch).map(|i| padded(number(i), self.value_bytes)).collect();
+                let sent = announce(&self.history, self.index, partition, &values);
+                let delivery = self.producer.send(TOPIC, partition, values).await;
+                let history = self.history.clone();
+                let acknowledged = self.acknowledged.clone().filter(|_| partition == 0);
+                sends.spawn(async move {
+                    let Ok(delivered) = delivery.outcome().await else { return false };
+                    settle(&history, &sent, delivered.base_offset);
+                    if let Some(acknowledged) = acknowledged {
+                        acknowledged.fetch_add(1, Ordering::Relaxed);
+                    }
+                    true
+                });
+            }
+            next += 1;
+            tokio::time::sleep(self.pace).await;
+        }
+        // The producer lives until the last outcome is there.
+        sends.join_all().await.into_iter().filter(|acknowledged| !acknowledged).count() as u64
+    }
+}
+
+/// Reads until told to stop; what it reads goes into the history.
+async fn read_on(
+    mut consumer: Consumer,
+    partition: i32,
+    history: Arc<Mutex<History>>,
+    reading: Arc<AtomicBool>,
+) -> Result<(), String> {
+    while reading.load(Ordering::Relaxed) {
+        let fetched = consumer.poll().await.map_err(|e| e.to_string())?;
+        let mut history = lock(&history);
+        for record in fetched.records {
+            history.read(0, partition, record.offset, record.value.unwrap_or_default());
+        }
+    }
+    Ok(())
+}
+
+fn lock(history: &Mutex<History>) -> MutexGuard<'_, History> {
+    history.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Tells the history of records before they are sent.
+fn announce(history: &Mutex<History>, producer: ProducerIndex, partition: i32, values: &[Bytes]) -> Vec<SentIndex> {
+    let mut history = lock(history);
+    // Values bear the producer's name and a number, so that none is refused for being sent twice.
+    values.iter().filter_map(|value| history.sent(producer, partition, value.clone()).ok()).collect()
+}
+
+/// Tells the history that a batch was acknowledged.
+fn settle(history: &Mutex<History>, sent: &[SentIndex], base_offset: Option<i64>) {
+    let mut history = lock(history);
+    for (i, sent) in sent.iter().enumerate() {
+        history.settled(*sent, Outcome::Acknowledged(base_offset.map(|base| base + i as i64)));
+    }
+}
+
+fn padded(name: String, bytes: usize) -> Bytes {
+    Bytes::from(format!("{name:.<bytes$}"))
+}
