@@ -88,6 +88,14 @@ pub enum ClientError {
     /// An answer that lacks what was asked for.
     #[error("the answer to {0} lacks what was asked for")]
     Incomplete(String),
+    /// A batch of an idempotent producer that was sent twice was taken twice.
+    #[error("a batch that was sent twice is in the log at {first} and at {second}")]
+    Twice {
+        /// Its offset in the first answer.
+        first: i64,
+        /// Its offset in the second answer.
+        second: i64,
+    },
     /// The producer gave up an earlier batch of this partition, so that this one may not be sent again.
     #[error("given up with an earlier batch: {0}")]
     Abandoned(String),

@@ -28,6 +28,8 @@ const MIN_ISR: &str = "2";
 pub struct Plan {
     /// How many times the leader of partition 0 is killed.
     pub kills: u32,
+    /// At the end two brokers are killed together and come back: writing must stop meanwhile, and go on.
+    pub starve: bool,
     /// Partitions, each with three replicas.
     pub partitions: i32,
     /// Records in one batch of the producer with acks=all.
@@ -46,6 +48,7 @@ impl Default for Plan {
     fn default() -> Plan {
         Plan {
             kills: 2,
+            starve: false,
             partitions: 3,
             batch: 10,
             value_bytes: 100,
@@ -63,12 +66,10 @@ pub struct ClusterReport {
     pub judgement: Judgement,
     /// What must not happen besides: a node that dies by itself, a cluster that is stuck, a position that is gone.
     pub findings: Vec<String>,
-    /// How many times a leader was killed and its successor took over.
+    /// How many times a node was killed with SIGKILL.
     pub kills: u32,
     /// From each kill until another broker leads, as clients see it.
     pub failovers: Vec<Duration>,
-    /// Batches of acks=all whose outcome stayed open.
-    pub not_acknowledged: u64,
     /// The trace files of all processes.
     pub traces: Vec<PathBuf>,
 }
@@ -94,7 +95,7 @@ pub async fn run(spec: ClusterSpec, plan: &Plan, progress: impl Fn(&str)) -> Res
     if let Err(error) = cluster.stop().await {
         report.findings.push(error.to_string());
     }
-    report.kills = cluster.kills().min(u32::try_from(report.failovers.len()).unwrap_or(u32::MAX));
+    report.kills = cluster.kills();
     report.traces = cluster.traces().to_vec();
     report.judgement = lock(&history).check();
     Ok(report)
@@ -133,11 +134,14 @@ impl Run<'_> {
             progress(&format!("killing the leader, {kill} of {}", self.plan.kills));
             self.kill_leader(&client, &load, strand).await?;
         }
+        if self.plan.starve {
+            progress("killing two of three brokers");
+            self.starve(&client).await?;
+        }
         self.progress_of(&load).await?;
         progress("reading everything back");
-        let outcome = load.finish(self.plan.patience).await;
-        self.report.not_acknowledged = outcome.not_acknowledged;
-        self.report.findings.extend(outcome.findings);
+        let findings = load.finish(self.plan.patience).await;
+        self.report.findings.extend(findings);
         for partition in 0..self.plan.partitions {
             let records = client.read_all(TOPIC, partition).await;
             let records = records.map_err(|e| stuck("the log cannot be read back", e))?;
@@ -183,6 +187,28 @@ impl Run<'_> {
         Ok(())
     }
 
+    /// Kills all brokers but the leader of partition 0, and brings them back once it is alone in the ISR.
+    async fn starve(&mut self, client: &Client) -> Result<(), Stopped> {
+        let before = self.in_sync(client).await?;
+        let partition =
+            before.partitions.get(&0).ok_or_else(|| Stopped("partition 0 is not in the metadata".into()))?;
+        let victims: Vec<_> =
+            partition.replicas.iter().copied().filter(|node| Some(*node) != partition.leader).collect();
+        for node in &victims {
+            self.cluster.kill(*node)?;
+        }
+        let alone = |topic: &Topic| topic.partitions.get(&0).is_some_and(|partition| partition.isr.len() == 1);
+        let seen = client.wait_for_topic(TOPIC, self.plan.patience, alone).await;
+        seen.map_err(|e| Stopped(format!("brokers that were killed stay in the ISR: {e}")))?;
+        // Long enough for the producer to try, and to be refused.
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        for node in &victims {
+            self.cluster.restart(*node).await?;
+        }
+        self.in_sync(client).await?;
+        Ok(())
+    }
+
     /// Waits until every replica of every partition is in sync.
     async fn in_sync(&mut self, client: &Client) -> Result<Topic, Stopped> {
         let full = |topic: &Topic| topic.partitions.values().all(|p| p.isr.len() == REPLICATION && p.leader.is_some());
@@ -217,15 +243,10 @@ struct Load {
     reading: Arc<AtomicBool>,
     /// Batches of acks=all acknowledged in partition 0.
     acknowledged: Arc<AtomicU64>,
-    producers: Vec<JoinHandle<u64>>,
+    producers: Vec<JoinHandle<Option<String>>>,
     consumers: Vec<JoinHandle<Result<(), String>>>,
     client: Client,
     partitions: i32,
-}
-
-struct LoadOutcome {
-    not_acknowledged: u64,
-    findings: Vec<String>,
 }
 
 impl Drop for Load {
@@ -256,7 +277,8 @@ impl Load {
             acknowledged: (index == strong).then(|| acknowledged.clone()),
             writing: writing.clone(),
         };
-        let idempotent = ProducerConfig { delivery_timeout: 2 * plan.patience, ..ProducerConfig::idempotent() };
+        let idempotent =
+            ProducerConfig { delivery_timeout: 2 * plan.patience, repeat_every: 10, ..ProducerConfig::idempotent() };
         let one = ProducerConfig::plain(Acks::One);
         let producers = vec![
             tokio::spawn(writer("all", strong, idempotent, plan.partitions, plan.batch, plan.pace).run()),
@@ -303,32 +325,27 @@ impl Load {
         }
     }
 
-    /// Stops writing, waits for the outcome of everything that was sent, and lets the consumers read to the end.
-    async fn finish(&mut self, patience: Duration) -> LoadOutcome {
-        let mut outcome = LoadOutcome { not_acknowledged: 0, findings: Vec::new() };
+    /// Stops writing, waits for the outcome of everything that was sent, and lets the consumers read to the end. Returns
+    /// what must not have happened.
+    async fn finish(&mut self, patience: Duration) -> Vec<String> {
+        let mut findings = Vec::new();
         self.writing.store(false, Ordering::Relaxed);
-        for (index, producer) in std::mem::take(&mut self.producers).into_iter().enumerate() {
-            let open = match producer.await {
-                Ok(open) => open,
-                Err(e) => {
-                    outcome.findings.push(format!("a producer of ours failed: {e}"));
-                    0
-                }
-            };
-            if index == 0 {
-                outcome.not_acknowledged = open;
+        for producer in std::mem::take(&mut self.producers) {
+            match producer.await {
+                Ok(failures) => findings.extend(failures),
+                Err(e) => findings.push(format!("a producer of ours failed: {e}")),
             }
         }
-        outcome.findings.extend(self.drained(patience).await.err());
+        findings.extend(self.drained(patience).await.err());
         self.reading.store(false, Ordering::Relaxed);
         for consumer in std::mem::take(&mut self.consumers) {
             match consumer.await {
                 Ok(Ok(())) => {}
-                Ok(Err(why)) => outcome.findings.push(format!("a consumer cannot read on: {why}")),
-                Err(e) => outcome.findings.push(format!("a consumer of ours failed: {e}")),
+                Ok(Err(why)) => findings.push(format!("a consumer cannot read on: {why}")),
+                Err(e) => findings.push(format!("a consumer of ours failed: {e}")),
             }
         }
-        outcome
+        findings
     }
 
     /// Waits until the consumers have read up to the high watermarks.
@@ -365,9 +382,10 @@ struct Writer {
 }
 
 impl Writer {
-    /// Writes to the partitions in turn; returns how many batches were not acknowledged.
-    async fn run(mut self) -> u64 {
-        let mut sends = JoinSet::new();
+    /// Writes to the partitions in turn. A batch that is not acknowledged in the end is a finding with acks=all: the
+    /// cluster was there all the time, but for moments.
+    async fn run(mut self) -> Option<String> {
+        let mut sends: JoinSet<Result<(), ClientError>> = JoinSet::new();
         let mut next = 0u64;
         while self.writing.load(Ordering::Relaxed) {
             for partition in 0..self.partitions {
@@ -378,19 +396,21 @@ impl Writer {
                 let history = self.history.clone();
                 let acknowledged = self.acknowledged.clone().filter(|_| partition == 0);
                 sends.spawn(async move {
-                    let Ok(delivered) = delivery.outcome().await else { return false };
+                    let delivered = delivery.outcome().await?;
                     settle(&history, &sent, delivered.base_offset);
                     if let Some(acknowledged) = acknowledged {
                         acknowledged.fetch_add(1, Ordering::Relaxed);
                     }
-                    true
+                    Ok(())
                 });
             }
             next += 1;
             tokio::time::sleep(self.pace).await;
         }
         // The producer lives until the last outcome is there.
-        sends.join_all().await.into_iter().filter(|acknowledged| !acknowledged).count() as u64
+        let failed: Vec<ClientError> = sends.join_all().await.into_iter().filter_map(Result::err).collect();
+        let first = failed.first().filter(|_| self.acknowledged.is_some())?;
+        Some(format!("{} batches with acks=all were not acknowledged; one of the errors: {first}", failed.len()))
     }
 }
 

@@ -57,6 +57,9 @@ pub struct ProducerConfig {
     pub delivery_timeout: Duration,
     /// The pause before batches are sent again.
     pub retry_backoff: Duration,
+    /// Every so many batches one is sent twice in a row, as by a producer whose answer got lost; 0 for never. Both
+    /// requests must get the same answer, so this is for idempotent producers.
+    pub repeat_every: u32,
 }
 
 impl ProducerConfig {
@@ -69,6 +72,7 @@ impl ProducerConfig {
             request_timeout: Duration::from_secs(5),
             delivery_timeout: Duration::from_secs(30),
             retry_backoff: Duration::from_millis(20),
+            repeat_every: 0,
         }
     }
 
@@ -108,6 +112,7 @@ pub struct Producer {
 struct LaneHandle {
     queue: mpsc::Sender<Box<Batch>>,
     task: JoinHandle<()>,
+    batches: u32,
 }
 
 impl Drop for Producer {
@@ -125,6 +130,8 @@ struct Batch {
     attempts: u32,
     /// The encoded batch, with its sequence; from the first try on.
     bytes: Option<Bytes>,
+    /// Is it to be sent twice?
+    repeat: bool,
 }
 
 impl Producer {
@@ -149,13 +156,23 @@ impl Producer {
                 waiting: VecDeque::new(),
                 flying: VecDeque::new(),
             };
-            LaneHandle { queue: sender, task: tokio::spawn(lane.run(receiver)) }
+            LaneHandle { queue: sender, task: tokio::spawn(lane.run(receiver)), batches: 0 }
         });
+        lane.batches = lane.batches.wrapping_add(1);
+        let repeat = self.config.repeat_every != 0 && lane.batches.is_multiple_of(self.config.repeat_every);
         let deadline = Instant::now() + self.config.delivery_timeout;
         // A lane ends only with its producer; if it did, the dropped `done` says so to whoever waits.
-        let _ = lane.queue.send(Box::new(Batch { values, done, deadline, attempts: 0, bytes: None })).await;
+        let _ = lane.queue.send(Box::new(Batch { values, done, deadline, attempts: 0, bytes: None, repeat })).await;
         Delivery(receiver)
     }
+}
+
+/// A batch on its way, with the answers that are due: one, or two if it was sent twice.
+struct Flight {
+    batch: Box<Batch>,
+    replies: VecDeque<Reply>,
+    /// What the first of two requests got.
+    first: Option<Result<ResponseKind, ClientError>>,
 }
 
 struct Lane {
@@ -167,7 +184,7 @@ struct Lane {
     id: Option<(i64, i16)>,
     sequence: i32,
     waiting: VecDeque<Box<Batch>>,
-    flying: VecDeque<(Box<Batch>, Reply)>,
+    flying: VecDeque<Flight>,
 }
 
 impl Lane {
@@ -199,15 +216,45 @@ impl Lane {
         }
     }
 
-    /// The answer to the oldest request on its way. It stays in its place until the answer is there, so that a select
-    /// may drop this future.
+    /// The answer to the oldest batch on its way. It stays in its place until the answer is there, so that a select may
+    /// drop this future.
     async fn first_answer(
-        flying: &mut VecDeque<(Box<Batch>, Reply)>,
+        flying: &mut VecDeque<Flight>,
         timeout: Duration,
     ) -> Option<(Box<Batch>, Result<ResponseKind, ClientError>)> {
-        let (_, reply) = flying.front_mut()?;
-        let outcome = reply.within(timeout).await;
-        flying.pop_front().map(|(batch, _)| (batch, outcome))
+        let flight = flying.front_mut()?;
+        while let Some(reply) = flight.replies.front_mut() {
+            let outcome = reply.within(timeout).await;
+            flight.replies.pop_front();
+            flight.first = Some(match flight.first.take() {
+                Some(first) => Self::both(first, outcome),
+                None => outcome,
+            });
+        }
+        let flight = flying.pop_front()?;
+        let none = || Err(ClientError::Incomplete("Produce".into()));
+        Some((flight.batch, flight.first.unwrap_or_else(none)))
+    }
+
+    /// The outcome of a batch that was sent twice: the worse answer of the two. If both were taken, they must have been
+    /// taken as one.
+    fn both(
+        first: Result<ResponseKind, ClientError>,
+        second: Result<ResponseKind, ClientError>,
+    ) -> Result<ResponseKind, ClientError> {
+        let verdict = |answer: &ResponseKind| match answer {
+            ResponseKind::Produce(answer) => {
+                let mut partitions = answer.responses.iter().flat_map(|topic| &topic.partition_responses);
+                partitions.next().map(|partition| (partition.error_code, partition.base_offset))
+            }
+            _ => None,
+        };
+        let (first, second) = (first?, second?);
+        match (verdict(&first), verdict(&second)) {
+            (Some((0, one)), Some((0, other))) if one != other => Err(ClientError::Twice { first: one, second: other }),
+            (Some((0, _)), Some(_)) => Ok(second),
+            _ => Ok(first),
+        }
     }
 
     /// Sends a batch, with the sequence that it has or gets now.
@@ -239,13 +286,15 @@ impl Lane {
                 Err(error) => Err((batch, error)),
             };
         }
-        match connection.send(request.into()) {
-            Ok(reply) => {
-                self.flying.push_back((batch, reply));
-                Ok(())
+        let mut replies = VecDeque::new();
+        for _ in 0..if batch.repeat { 2 } else { 1 } {
+            match connection.send(request.clone().into()) {
+                Ok(reply) => replies.push_back(reply),
+                Err(error) => return Err((batch, error)),
             }
-            Err(error) => Err((batch, error)),
         }
+        self.flying.push_back(Flight { batch, replies, first: None });
+        Ok(())
     }
 
     async fn encode(&mut self, values: &[Bytes]) -> Result<Bytes, ClientError> {

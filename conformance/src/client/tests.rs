@@ -281,6 +281,19 @@ async fn a_producer_without_idempotence_writes_twice_what_it_could_not_know_of()
 }
 
 #[tokio::test]
+async fn a_batch_that_is_sent_twice_is_in_the_log_once_and_its_answers_agree() {
+    let config = ProducerConfig { repeat_every: 3, ..ProducerConfig::idempotent() };
+    for script in [&[][..], &[Fault::Fine, Fault::Fine, Fault::CloseAfter, Fault::Fine, Fault::CloseBefore]] {
+        let (outcomes, values) = send_twenty(script, config.clone()).await;
+        assert!(outcomes.iter().all(Result::is_ok), "{outcomes:?}");
+        assert_eq!(values, numbers(0..40));
+    }
+    // A broker that takes it twice is caught: without idempotence it may, and does.
+    let (outcomes, _) = send_twenty(&[], ProducerConfig { idempotent: false, ..config }).await;
+    assert!(matches!(outcomes[2], Err(ClientError::Twice { first: 4, second: 6 })), "{outcomes:?}");
+}
+
+#[tokio::test]
 async fn without_acknowledgements_nothing_is_sent_again() {
     let (outcomes, values) = send_twenty(
         &[Fault::Fine, Fault::Refuse(ResponseError::MessageTooLarge)],
