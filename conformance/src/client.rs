@@ -193,6 +193,18 @@ impl Client {
         }
     }
 
+    /// A client of the same cluster with connections of its own. Answers on one connection come in the order of the
+    /// requests, so one that waits (a produce with acks=all, a long poll) holds up what comes after it.
+    pub fn sibling(&self) -> Client {
+        Client(Arc::new(Inner {
+            config: self.0.config.clone(),
+            bootstrap: self.0.bootstrap.clone(),
+            connections: Mutex::default(),
+            metadata: Mutex::new(self.metadata()),
+            turn: AtomicUsize::new(0),
+        }))
+    }
+
     /// The configuration.
     pub fn config(&self) -> &ClientConfig {
         &self.0.config
@@ -359,6 +371,7 @@ impl Client {
 
     async fn init_producer_id_once(&self) -> Result<(i64, i16), ClientError> {
         let request = InitProducerIdRequest::default()
+            .with_transactional_id(None)
             .with_transaction_timeout_ms(i32::MAX)
             .with_producer_id(ProducerId(-1))
             .with_producer_epoch(-1);

@@ -269,6 +269,7 @@ impl Lane {
         let data = PartitionProduceData::default().with_index(self.partition).with_records(Some(bytes));
         let data = TopicProduceData::default().with_name(topic_name(&self.topic)).with_partition_data(vec![data]);
         let request = ProduceRequest::default()
+            .with_transactional_id(None)
             .with_acks(self.config.acks.code())
             .with_timeout_ms(i32::try_from(self.config.request_timeout.as_millis()).unwrap_or(i32::MAX))
             .with_topic_data(vec![data]);

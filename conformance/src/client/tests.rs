@@ -111,7 +111,8 @@ async fn serve(node: usize, mut stream: TcpStream, state: Shared) {
         let answer = match request.body {
             RequestKind::ApiVersions(_) => Some(api_versions(&state)),
             RequestKind::Metadata(_) => Some(metadata(&state)),
-            RequestKind::InitProducerId(_) => {
+            RequestKind::InitProducerId(body) => {
+                assert_eq!(body.transactional_id, None);
                 let mut state = state.lock().unwrap();
                 state.next_producer += 1;
                 let answer = InitProducerIdResponse::default().with_producer_id(state.next_producer.into());
