@@ -68,7 +68,11 @@ fn with_a_leader_killed(idempotent: bool) {
     assert_eq!(cluster.kills(), 1);
     assert_kept(&judgement, failed, idempotent);
     let events = assert_valid(cluster.traces());
-    println!("{} records kept, another leader after {} ms, {events} events valid", judgement.found, failover.as_millis());
+    println!(
+        "{} records kept, another leader after {} ms, {events} events valid",
+        judgement.found,
+        failover.as_millis()
+    );
 }
 
 #[test]

@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use bellwether_wire::ResponseError;
 use bytes::Bytes;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::Instant;
@@ -140,7 +141,7 @@ impl Run<'_> {
         }
         if self.plan.starve {
             progress("killing two of three brokers");
-            self.starve(&client).await?;
+            self.starve(&client, &load).await?;
         }
         self.progress_of(&load).await?;
         progress("reading everything back");
@@ -197,7 +198,7 @@ impl Run<'_> {
     }
 
     /// Kills all brokers but the leader of partition 0, and brings them back once it is alone in the ISR.
-    async fn starve(&mut self, client: &Client) -> Result<(), Stopped> {
+    async fn starve(&mut self, client: &Client, load: &Load) -> Result<(), Stopped> {
         let before = self.in_sync(client).await?;
         let partition =
             before.partitions.get(&0).ok_or_else(|| Stopped("partition 0 is not in the metadata".into()))?;
@@ -209,8 +210,7 @@ impl Run<'_> {
         let alone = |topic: &Topic| topic.partitions.get(&0).is_some_and(|partition| partition.isr.len() == 1);
         let seen = client.wait_for_topic(TOPIC, self.plan.patience, alone).await;
         seen.map_err(|e| Stopped(format!("brokers that were killed stay in the ISR: {e}")))?;
-        // Long enough for the producer to try, and to be refused.
-        tokio::time::sleep(Duration::from_millis(200)).await;
+        load.knock(client).await.map_err(Stopped)?;
         for node in &victims {
             self.cluster.restart(*node).await?;
         }
@@ -331,6 +331,24 @@ impl Load {
             // If it did not work there is one record less that will be lost.
             let Ok(delivered) = outcome else { return };
             settle(&self.history, &sent, delivered.base_offset);
+        }
+    }
+
+    /// Writes once with acks=all to partition 0, whose leader is alone: refused before it is appended, or never answered.
+    async fn knock(&self, client: &Client) -> Result<(), String> {
+        let config = ProducerConfig { delivery_timeout: Duration::ZERO, ..ProducerConfig::plain(Acks::All) };
+        let mut producer = Producer::new(&client.sibling(), config);
+        let n = self.stranded.fetch_add(1, Ordering::Relaxed);
+        let values = vec![padded(format!("knock-{n:06}"), self.value_bytes)];
+        announce(&self.history, self.weak, 0, &values);
+        let delivery = producer.send(TOPIC, 0, values).await;
+        match tokio::time::timeout(Duration::from_millis(500), delivery.outcome()).await {
+            Ok(Ok(_)) => Err(format!("acks=all was acknowledged by one replica, with min.insync.replicas={MIN_ISR}")),
+            Ok(Err(error)) if error.broker_error() == Some(ResponseError::NotEnoughReplicas) => Ok(()),
+            Ok(Err(error)) => {
+                Err(format!("acks=all at a leader that is alone: {error} instead of NOT_ENOUGH_REPLICAS"))
+            }
+            Err(_) => Err("acks=all was neither refused nor acknowledged by a leader that is alone".into()),
         }
     }
 
