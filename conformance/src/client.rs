@@ -6,6 +6,7 @@
 mod connection;
 mod consumer;
 mod metadata;
+mod produce;
 mod producer;
 #[cfg(test)]
 mod tests;
@@ -27,7 +28,8 @@ use tokio::time::Instant;
 use connection::Connection;
 pub use consumer::{Consumer, Fetched};
 pub use metadata::{Metadata, Partition, Topic};
-pub use producer::{Acks, Delivered, Delivery, Producer, ProducerConfig};
+pub use produce::Acks;
+pub use producer::{Delivered, Delivery, Producer, ProducerConfig};
 
 /// The timestamp that stands for the log's end in [`Client::list_offset`]: the high watermark.
 pub const LATEST: i64 = -1;

@@ -201,6 +201,11 @@ impl Cluster {
         self.wait_ready(node).await
     }
 
+    /// Nodes that were killed, or whose start failed, and that have not come back.
+    pub fn down(&self) -> Vec<NodeId> {
+        self.ports.keys().copied().filter(|node| !self.processes.contains_key(node)).collect()
+    }
+
     /// Fails if a node ended although nobody killed it.
     pub fn check_alive(&mut self) -> Result<(), ClusterError> {
         for (node, process) in &mut self.processes {
@@ -395,10 +400,11 @@ mod tests {
         let killed = cluster.processes[&2].child.id();
         cluster.kill(2).unwrap();
         assert!(!runs(killed));
+        assert_eq!(cluster.down(), [2]);
         assert!(matches!(cluster.kill(2), Err(ClusterError::NoSuchNode(2))));
         assert!(matches!(cluster.restart(1).await, Err(ClusterError::NoSuchNode(1))));
         cluster.restart(2).await.unwrap();
-        assert_eq!(cluster.kills(), 1);
+        assert_eq!((cluster.kills(), cluster.down()), (1, vec![]));
         let names: Vec<_> = cluster.traces().iter().map(|path| path.file_name().unwrap().to_owned()).collect();
         assert_eq!(names, ["node-100.1.ndjson", "node-1.1.ndjson", "node-2.1.ndjson", "node-2.2.ndjson"]);
         let after = pids(&cluster);

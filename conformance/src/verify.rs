@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use bellwether_wire::ResponseError;
+use bellwether_wire::{ResponseError, batch};
 use bytes::Bytes;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::Instant;
@@ -96,6 +96,13 @@ pub async fn run(spec: ClusterSpec, plan: &Plan, progress: impl Fn(&str)) -> Res
         Err(stopped) => report.findings.push(stopped.0),
     }
     progress("stopping the cluster");
+    // Whatever happened: traces of nodes that came back and stopped are whole, and can be judged to their ends.
+    for node in cluster.down() {
+        let back = tokio::time::timeout(plan.patience, cluster.restart(node)).await;
+        if let Ok(Err(error)) = back {
+            report.findings.push(error.to_string());
+        }
+    }
     if let Err(error) = cluster.stop().await {
         report.findings.push(error.to_string());
     }
@@ -144,6 +151,7 @@ impl Run<'_> {
             self.starve(&client, &load).await?;
         }
         self.progress_of(&load).await?;
+        load.probe_sequences(&client).await.map_err(Stopped)?;
         progress("reading everything back");
         let findings = load.finish(self.plan.patience).await;
         self.report.findings.extend(findings);
@@ -349,6 +357,32 @@ impl Load {
                 Err(format!("acks=all at a leader that is alone: {error} instead of NOT_ENOUGH_REPLICAS"))
             }
             Err(_) => Err("acks=all was neither refused nor acknowledged by a leader that is alone".into()),
+        }
+    }
+
+    /// What a broker makes of sequences (KIP-98): the same batch again is the same batch, a gap is refused.
+    async fn probe_sequences(&self, client: &Client) -> Result<(), String> {
+        let failed = |what: &str, e: ClientError| format!("{what}: {e}");
+        let client = client.sibling();
+        let (id, epoch) = client.init_producer_id().await.map_err(|e| failed("no producer id", e))?;
+        let send = async |sequence: i32| {
+            let value = padded(format!("probe-{id}-{sequence}"), self.value_bytes);
+            // The second time it is known already.
+            announce(&self.history, self.weak, 0, std::slice::from_ref(&value));
+            let batch = batch::build(&[(None, Some(value), 0)], id, epoch, sequence);
+            client.produce_batch(TOPIC, 0, Acks::All, batch).await
+        };
+        let first = send(0).await.map_err(|e| failed("a producer's first batch", e))?;
+        let again = send(0).await.map_err(|e| failed("a producer's first batch, sent again", e))?;
+        if first.is_none() || first != again {
+            return Err(format!("a batch that was sent twice was acknowledged at {first:?} and at {again:?}"));
+        }
+        match send(2).await {
+            Err(e) if e.broker_error() == Some(ResponseError::OutOfOrderSequenceNumber) => Ok(()),
+            Err(e) => {
+                Err(failed("a batch after a gap in the sequence, which is to be OUT_OF_ORDER_SEQUENCE_NUMBER", e))
+            }
+            Ok(offset) => Err(format!("a batch after a gap in the sequence was taken, at {offset:?}")),
         }
     }
 

@@ -9,8 +9,6 @@ use std::collections::{HashMap, VecDeque};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bellwether_wire::batch;
-use bellwether_wire::messages::ProduceRequest;
-use bellwether_wire::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use bellwether_wire::{ResponseError, ResponseKind};
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
@@ -18,29 +16,8 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::connection::Reply;
-use super::{Client, ClientError, topic_name};
-
-/// When a produce is acknowledged.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Acks {
-    /// Never: the record may be lost without a word.
-    Zero,
-    /// When the leader has it.
-    One,
-    /// When the in-sync replicas have it.
-    All,
-}
-
-impl Acks {
-    /// As the request bears it.
-    pub fn code(self) -> i16 {
-        match self {
-            Acks::Zero => 0,
-            Acks::One => 1,
-            Acks::All => -1,
-        }
-    }
-}
+use super::produce::{self, Acks};
+use super::{Client, ClientError};
 
 /// How a producer sends.
 #[derive(Clone, Debug)]
@@ -266,13 +243,8 @@ impl Lane {
                 Err(error) => return Err((batch, error)),
             },
         };
-        let data = PartitionProduceData::default().with_index(self.partition).with_records(Some(bytes));
-        let data = TopicProduceData::default().with_name(topic_name(&self.topic)).with_partition_data(vec![data]);
-        let request = ProduceRequest::default()
-            .with_transactional_id(None)
-            .with_acks(self.config.acks.code())
-            .with_timeout_ms(i32::try_from(self.config.request_timeout.as_millis()).unwrap_or(i32::MAX))
-            .with_topic_data(vec![data]);
+        let config = &self.config;
+        let request = produce::request(&self.topic, self.partition, config.acks, config.request_timeout, bytes);
         let connection = match self.client.leader(&self.topic, self.partition).await {
             Ok((connection, _)) => connection,
             Err(error) => return Err((batch, error)),
@@ -325,20 +297,11 @@ impl Lane {
         batch: Box<Batch>,
         answer: Result<ResponseKind, ClientError>,
     ) -> Result<(), (Box<Batch>, ClientError)> {
-        let what = || format!("Produce {}-{}", self.topic, self.partition);
-        let answer = match answer {
-            Ok(ResponseKind::Produce(answer)) => answer,
-            Ok(_) => return Err((batch, ClientError::Incomplete(what()))),
+        let outcome = answer.and_then(|answer| produce::outcome(answer, &self.topic, self.partition));
+        let base_offset = match outcome {
+            Ok(base_offset) => base_offset,
             Err(error) => return Err((batch, error)),
         };
-        let mut partitions = answer.responses.iter().flat_map(|topic| &topic.partition_responses);
-        let Some(partition) = partitions.find(|partition| partition.index == self.partition) else {
-            return Err((batch, ClientError::Incomplete(what())));
-        };
-        if let Some(error) = ResponseError::try_from_code(partition.error_code) {
-            return Err((batch, ClientError::Broker { what: what(), error }));
-        }
-        let base_offset = Some(partition.base_offset).filter(|offset| *offset >= 0);
         // Whoever sent it may have gone away.
         let _ = batch.done.send(Ok(Delivered { base_offset, attempts: batch.attempts }));
         Ok(())
