@@ -151,7 +151,7 @@ impl Run<'_> {
             self.starve(&client, &load).await?;
         }
         self.progress_of(&load).await?;
-        load.probe_sequences(&client).await.map_err(Stopped)?;
+        self.report.findings.extend(load.probe_sequences(&client).await.err());
         progress("reading everything back");
         let findings = load.finish(self.plan.patience).await;
         self.report.findings.extend(findings);
