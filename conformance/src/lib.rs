@@ -3,6 +3,7 @@
 pub mod client;
 pub mod cluster;
 pub mod history;
+pub mod mutate;
 pub mod oracle;
 pub mod reader;
 pub mod verify;

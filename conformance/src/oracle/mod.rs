@@ -133,8 +133,8 @@ pub struct Rejection {
     pub why: String,
 }
 
-/// All partitions of a run. Two that are equal explain the same futures.
-#[derive(Clone, PartialEq, Debug, Default)]
+/// All partitions of a run.
+#[derive(Clone, Debug, Default)]
 pub struct Oracle {
     nodes: Nodes,
     partitions: BTreeMap<TopicPartition, PartitionOracle>,
@@ -239,6 +239,7 @@ impl Oracle {
         let Rejection { partition, id, why } = rejection;
         let oracle = partition.and_then(|tp| self.partitions.get(&tp));
         let shown = Shown { file, line: line.s + 2, node: line.n, event: line.event.clone() };
+        let id = id.or_else(|| oracle?.broken_rule(&self.nodes, line.n, &line.event));
         let recent = oracle.map(|o| &o.recent).into_iter().flatten();
         RejectedAt {
             file: path,
@@ -252,6 +253,11 @@ impl Oracle {
             last_state: oracle.map(PartitionOracle::describe).unwrap_or_default(),
             exchange: explain::exchange(recent.chain([&shown]), files, partition),
         }
+    }
+
+    /// Whether two oracles allow the same futures: what was exercised, and what they would show, does not count.
+    pub fn explains_the_same(&self, other: &Oracle) -> bool {
+        (&self.nodes, &self.partitions, &self.replicas) == (&other.nodes, &other.partitions, &other.replicas)
     }
 
     /// What was exercised so far.

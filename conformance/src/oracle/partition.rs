@@ -84,11 +84,11 @@ impl PartitionOracle {
         let before = self.state.clone();
         let result = match self.aside(nodes, node, &local) {
             Some(result) => result,
-            None => self.follow(nodes, node, &local).map_err(|why| {
-                self.state = before;
-                self.name_the_rule(nodes, node, &local, why)
-            }),
+            None => self.follow(nodes, node, &local),
         };
+        if result.is_err() {
+            self.state = before;
+        }
         if result.is_ok() {
             self.state.trim(true);
             for (highest, b) in self.highest.iter_mut().zip(&self.state.brokers) {
@@ -251,9 +251,8 @@ impl PartitionOracle {
         let (_, old) = self.given_up.remove(place);
         self.put_back(follower, old);
         if let Err(why) = self.follow(nodes, node, event) {
-            let rule = self.name_the_rule(nodes, node, event, why);
             (self.state, self.given_up) = before;
-            return Some(Err(rule));
+            return Some(Err(why));
         }
         let old = self.state.broker(follower).and_then(|b| b.fetch_to(leader)).cloned();
         let fetches = &mut self.state.brokers.get_mut(usize::from(follower))?.fetches;
@@ -325,13 +324,11 @@ impl PartitionOracle {
         self.given_up.push((follower, flight));
     }
 
-    /// If the model without one single rule explains the event, that is the rule that was broken.
-    fn name_the_rule(&self, nodes: &Nodes, node: NodeId, event: &Event, mut why: Why) -> Why {
-        if why.id.is_none() {
-            why.id =
-                Rule::ALL.iter().copied().find(|rule| self.explained_without(*rule, nodes, node, event)).map(Rule::id);
-        }
-        why
+    /// The rule that an event breaks: the model without it, and without no other, explains the event.
+    pub(super) fn broken_rule(&self, nodes: &Nodes, node: NodeId, event: &Event) -> Option<&'static str> {
+        let local = project(event, self.tp);
+        let explains = |rule: &&Rule| self.explained_without(**rule, nodes, node, &local);
+        Rule::ALL.iter().find(explains).map(|rule| rule.id())
     }
 
     fn explained_without(&self, rule: Rule, nodes: &Nodes, node: NodeId, event: &Event) -> bool {
