@@ -113,7 +113,8 @@ fn with(value: &Value, path: &[Step], new: Value) -> Value {
 
 fn vary(whole: &Value, path: &mut Vec<Step>, nodes: &[NodeId], out: &mut Vec<(String, &'static str, Value)>) {
     let Some(here) = get(whole, path).cloned() else { return };
-    let keys: Vec<&str> = path.iter().filter_map(|s| if let Step::Key(k) = s { Some(k.as_str()) } else { None }).collect();
+    let keys: Vec<&str> =
+        path.iter().filter_map(|s| if let Step::Key(k) = s { Some(k.as_str()) } else { None }).collect();
     let (name, key) = (keys.join("."), keys.last().copied().unwrap_or_default().to_string());
     let mut push = |what, new: Value| out.push((name.clone(), what, with(whole, path, new)));
     let names_a_node = matches!(key.as_str(), "leader" | "follower" | "broker" | "replicas" | "isr");
@@ -122,7 +123,10 @@ fn vary(whole: &Value, path: &mut Vec<Step>, nodes: &[NodeId], out: &mut Vec<(St
         Value::Null => push("other", json!(0)),
         Value::Bool(b) => push("other", json!(!b)),
         Value::Number(n) if names_a_node => {
-            nodes.iter().filter(|other| json!(other) != Value::Number(n.clone())).for_each(|other| push("other", json!(other)));
+            nodes
+                .iter()
+                .filter(|other| json!(other) != Value::Number(n.clone()))
+                .for_each(|other| push("other", json!(other)));
             push("none", Value::Null);
         }
         Value::Number(n) => {

@@ -5,10 +5,12 @@ use std::collections::BTreeMap;
 use bellwether_model::replication::{
     Acks, Action, BrokerId, BrokerSet, Config, EpochRuns, Log, State, advance, electable, high_watermark_limit,
 };
-use bellwether_trace::{Change, ErrorCode, Event, Header, Line, NodeId, PartitionState, TopicId, TopicPartition};
+use bellwether_trace::{
+    Change, ErrorCode, Event, FetchEffect, Header, Line, NodeId, PartitionState, TopicId, TopicPartition,
+};
 use bellwether_trace::{write_header, write_line};
 
-use crate::oracle::{Names, Nodes, event_of};
+use crate::oracle::{Batches, Names, Nodes, event_of};
 
 /// A small generator of random numbers (SplitMix64): the same seed gives the same walk on every machine.
 #[derive(Clone, Debug)]
@@ -57,6 +59,8 @@ pub struct Walk {
     random: Random,
     nodes: Nodes,
     partitions: Vec<(TopicPartition, Names, State<EpochRuns>)>,
+    /// Where the batches of each partition end.
+    batches: Vec<Batches>,
     lines: Vec<Line>,
     lamport: u64,
 }
@@ -72,6 +76,7 @@ impl Walk {
             random: Random(seed),
             nodes: Nodes::default(),
             partitions: Vec::new(),
+            batches: Vec::new(),
             lines: Vec::new(),
             lamport: 1000,
         };
@@ -79,6 +84,7 @@ impl Walk {
         for _ in 0..walk.plan.steps {
             walk.random_step();
         }
+        walk.heal();
         walk
     }
 
@@ -132,6 +138,7 @@ impl Walk {
             self.decide(created);
             let (names, entry, starts) = self.nodes.create(&replicas, &state).expect("the replicas are unfenced");
             self.partitions.push((tp, names, State::created(entry, &starts)));
+            self.batches.push(Batches::default());
         }
     }
 
@@ -139,6 +146,9 @@ impl Walk {
         let place = self.random.below(self.partitions.len());
         let mut weighed: BTreeMap<&'static str, Vec<Action>> = BTreeMap::new();
         for action in candidates(&self.partitions[place].2, &self.config, &self.plan, &mut self.random) {
+            if self.splits_a_batch(place, &action) {
+                continue;
+            }
             if advance(&mut self.partitions[place].2.clone(), &action, &self.config).is_ok() {
                 weighed.entry(action.name()).or_default().push(action);
             }
@@ -155,6 +165,99 @@ impl Walk {
         }
     }
 
+    /// A broker sends, shows and keeps whole batches.
+    fn splits_a_batch(&self, place: usize, action: &Action) -> bool {
+        let (b, offset) = match *action {
+            Action::Duplicate { broker, end } | Action::Read { broker, end } => (broker, end),
+            Action::HighWatermark { broker, to } => (broker, to),
+            Action::Respond { leader, end, .. } => (leader, end),
+            _ => return false,
+        };
+        let log = &self.partitions[place].2.brokers[usize::from(b)].log;
+        offset <= log.end() && !self.batches[place].end_at(log, offset)
+    }
+
+    /// All is well in the end, and everybody has seen everything: so it matters what was written before.
+    fn heal(&mut self) {
+        for _ in 0..100 {
+            let before = self.lines.len();
+            for place in 0..self.partitions.len() {
+                let replicas: Vec<BrokerId> = self.partitions[place].2.ids().collect();
+                for b in replicas {
+                    self.heal_replica(place, b);
+                }
+            }
+            // Empty fetches would go on for ever.
+            let wrote = self.lines.get(before..).unwrap_or_default();
+            let idle = |line: &Line| {
+                matches!(line.event, Event::Fetch { .. } | Event::Receive { .. } | Event::Respond { .. })
+                    || matches!(line.event, Event::Fetched { effect: FetchEffect::Appended, .. })
+            };
+            if wrote.iter().all(idle) && before > 0 && self.is_level() {
+                return;
+            }
+        }
+    }
+
+    /// Whether all replicas of each partition have the same log.
+    fn is_level(&self) -> bool {
+        let level = |s: &State<EpochRuns>| {
+            let log = &s.brokers[0].log;
+            s.brokers.iter().all(|b| b.log.end() == log.end() && b.log.common_prefix(log) == log.end())
+        };
+        self.partitions.iter().all(|(_, _, state)| level(state))
+    }
+
+    fn heal_replica(&mut self, place: usize, b: BrokerId) {
+        for _ in 0..20 {
+            let state = &self.partitions[place].2;
+            let last = state.metadata.last_index();
+            let leader = state.view(b).and_then(|v| v.leader).unwrap_or(b);
+            let end = state.brokers[usize::from(leader)].log.end();
+            let mut tries = vec![
+                Action::Restart { broker: b },
+                Action::Apply { broker: b, index: last },
+                Action::Unfence { broker: b },
+                Action::AlterPartition { broker: b },
+                Action::LearnIsr { broker: b },
+                Action::HighWatermark { broker: b, to: high_watermark_limit(state, b, &self.config) },
+            ];
+            for leader in std::iter::once(None).chain(state.ids().map(Some)) {
+                tries.push(Action::Register { broker: b, leader });
+            }
+            for end in &state.brokers[usize::from(b)].waiting {
+                for error in [ErrorCode::None, ErrorCode::NotEnoughReplicasAfterAppend] {
+                    tries.push(Action::Ack { broker: b, end: *end, error });
+                }
+            }
+            let isr = state.brokers[usize::from(b)].isr;
+            tries.extend(state.ids().map(|m| Action::ProposeIsr { broker: b, isr: isr.with(m) }));
+            let possible = |a: &Action| advance(&mut state.clone(), a, &self.config).is_ok();
+            match tries.into_iter().find(possible) {
+                Some(action) => {
+                    let before = self.lines.len();
+                    self.take(place, action);
+                    if self.lines.len() == before {
+                        break;
+                    }
+                }
+                None => {
+                    for action in [
+                        Action::Fetch { follower: b, leader },
+                        Action::Receive { follower: b, leader },
+                        Action::Respond { follower: b, leader, end },
+                        Action::Fetched { follower: b, leader },
+                    ] {
+                        if advance(&mut self.partitions[place].2.clone(), &action, &self.config).is_ok() {
+                            self.take(place, action);
+                        }
+                    }
+                    break;
+                }
+            }
+        }
+    }
+
     /// Takes a step in one partition; what concerns a broker as a whole is a step in each.
     fn take(&mut self, place: usize, action: Action) {
         match action {
@@ -164,11 +267,14 @@ impl Walk {
             }
             Action::Crash { broker, .. } => {
                 let node = self.partitions[place].1.node(broker);
-                for (_, names, state) in &mut self.partitions {
+                for ((_, names, state), batches) in self.partitions.iter_mut().zip(&self.batches) {
                     let broker = names.replica(node).expect("every broker has a replica of each partition");
                     let b = &state.brokers[usize::from(broker)];
                     let lost = if self.plan.lossy { self.random.below(3) as u32 } else { 0 };
-                    let keep = b.log.end().saturating_sub(lost);
+                    let mut keep = b.log.end().saturating_sub(lost);
+                    while !batches.end_at(&b.log, keep) {
+                        keep -= 1;
+                    }
                     let high_watermark = b.high_watermark.min(keep).saturating_sub(self.random.below(2) as u32);
                     let crash = Action::Crash { broker, keep, high_watermark };
                     advance(state, &crash, &self.config).expect("a running broker can stop");
@@ -193,6 +299,9 @@ impl Walk {
                 let (tp, names, state) = &mut self.partitions[place];
                 let before = state.clone();
                 advance(state, &action, &self.config).expect("it was tried");
+                if let Action::Produce { broker, .. } = action {
+                    self.batches[place].appended(&state.brokers[usize::from(broker)].log);
+                }
                 let decides = matches!(action, Action::Elect { .. } | Action::AlterPartition { .. });
                 if state.metadata.last_index() > before.metadata.last_index() {
                     names.offsets.push(self.nodes.metadata_end() + 1 + gap);
@@ -369,7 +478,9 @@ fn candidates(state: &State<EpochRuns>, config: &Config, plan: &Plan, random: &m
         let count = 1 + random.below(5) as u32;
         out.extend([Acks::None, Acks::One, Acks::All].map(|acks| Action::Produce { broker, acks, count }));
         if plan.steps > 0 && b.log.end() > 0 {
-            out.push(Action::Duplicate { broker, end: 1 + random.below(b.log.end() as usize) as u32 });
+            for _ in 0..4 {
+                out.push(Action::Duplicate { broker, end: 1 + random.below(b.log.end() as usize) as u32 });
+            }
         }
         for error in [ErrorCode::None, ErrorCode::NotEnoughReplicasAfterAppend, ErrorCode::RequestTimedOut] {
             let often = error != ErrorCode::RequestTimedOut || random.below(20) == 0;
@@ -384,8 +495,10 @@ fn candidates(state: &State<EpochRuns>, config: &Config, plan: &Plan, random: &m
                 let others = b.isr.without(broker);
                 out.extend(others.iter().map(|m| Action::ProposeIsr { broker, isr: b.isr.without(m) }));
             }
-            let end = random.below(b.high_watermark as usize + 1) as u32;
-            out.extend([Action::Read { broker, end }, Action::Read { broker, end: b.high_watermark }]);
+            for _ in 0..3 {
+                out.push(Action::Read { broker, end: random.below(b.high_watermark as usize + 1) as u32 });
+            }
+            out.push(Action::Read { broker, end: b.high_watermark });
         }
         for other in state.ids() {
             let flying = b.fetch_to(other).is_some();
@@ -398,8 +511,8 @@ fn candidates(state: &State<EpochRuns>, config: &Config, plan: &Plan, random: &m
             ]);
             if let Some(flight) = state.broker(other).and_then(|o| o.fetch_to(broker)) {
                 let more = b.log.end().saturating_sub(flight.fetch_offset) as usize + 1;
-                let end = flight.fetch_offset + random.below(more) as u32;
-                out.extend([end, b.log.end().max(flight.fetch_offset)].map(|end| Action::Respond {
+                let ends: Vec<u32> = (0..3).map(|_| flight.fetch_offset + random.below(more) as u32).collect();
+                out.extend(ends.into_iter().chain([b.log.end().max(flight.fetch_offset)]).map(|end| Action::Respond {
                     follower: other,
                     leader: broker,
                     end,

@@ -57,16 +57,27 @@ impl Good {
         if reader(&self.lines[mutant.at].event) || replaced {
             return self.judged_as_a_file(mutant);
         }
-        let mutated = apply(&self.lines, mutant);
-        let shift = mutated.len() as isize - self.lines.len() as isize;
-        let mut oracle = self.snapshots[mutant.at].clone();
-        for (i, line) in mutated.iter().enumerate().skip(mutant.at) {
+        let (line, at) = (&self.lines[mutant.at], mutant.at);
+        let lie: Vec<&Line> = match &mutant.edit {
+            Edit::Replace(other) => vec![other],
+            Edit::Drop => vec![],
+            Edit::Double => vec![line, line],
+            Edit::Swap => vec![&self.lines[at + 1], line],
+        };
+        let after = if mutant.edit == Edit::Swap { at + 2 } else { at + 1 };
+        let mut oracle = self.snapshots[at].clone();
+        for (i, line) in (at..).zip(&lie) {
             if oracle.step(0, line).is_err() {
                 return Some(i);
             }
-            let same = self.snapshots.get((i as isize + 1 - shift) as usize);
-            if i > mutant.at && same.is_some_and(|snapshot| snapshot.explains_the_same(&oracle)) {
+        }
+        for (i, line) in (at + lie.len()..).zip(&self.lines[after..]) {
+            let index = line.s as usize;
+            if oracle.explains_the_same(&self.snapshots[index]) {
                 return None;
+            }
+            if oracle.step(0, line).is_err() {
+                return Some(i);
             }
         }
         None
@@ -85,7 +96,7 @@ fn goods() -> Vec<Good> {
         out.push(Good::new(path.file_name().unwrap().to_string_lossy().into(), fs::read(&path).unwrap()));
     }
     assert!(out.len() >= 4, "the corpus is gone");
-    let plan = Plan { brokers: 3, combined: false, partitions: 1, min_isr: 2, unclean: false, lossy: true, steps: 300 };
+    let plan = Plan { brokers: 3, combined: false, partitions: 1, min_isr: 2, unclean: false, lossy: true, steps: 200 };
     out.push(Good::new("fresh".into(), Walk::new(99, plan).one_file()));
     out
 }
@@ -93,7 +104,8 @@ fn goods() -> Vec<Good> {
 fn declared() -> BTreeSet<String> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../specs/deviations.md");
     let text = fs::read_to_string(path).unwrap();
-    let kinds = text.lines().filter_map(|l| l.strip_prefix("- `miss[")?.split_once("]`: ")).map(|(kind, _)| kind.to_string());
+    let kinds =
+        text.lines().filter_map(|l| l.strip_prefix("- `miss[")?.split_once("]`: ")).map(|(kind, _)| kind.to_string());
     kinds.collect()
 }
 
@@ -128,7 +140,11 @@ fn every_lie_is_seen_but_for_the_declared_ones_and_those_do_occur() {
     let all: u64 = tally.values().map(|t| t.0).sum();
     let missed: BTreeMap<_, _> = tally.iter().filter(|(_, t)| t.1 > 0).collect();
     let unseen: u64 = missed.values().map(|t| t.1).sum();
-    println!("{all} mutants of {} kinds, {unseen} accepted, of {} kinds; {compared} compared", tally.len(), missed.len());
+    println!(
+        "{all} mutants of {} kinds, {unseen} accepted, of {} kinds; {compared} compared",
+        tally.len(),
+        missed.len()
+    );
     for (kind, (of, n, first)) in &missed {
         println!("  {kind}: {n} of {of}, first {first}");
     }
@@ -158,7 +174,7 @@ fn two_lines_that_can_be_swapped_lead_to_the_same_state() {
             let mut oracle = good.snapshots[at].clone();
             if oracle.step(0, &lines[at]).and_then(|()| oracle.step(0, &lines[at + 1])).is_err() {
                 rejected += 1;
-            } else if oracle.explains_the_same(&good.snapshots[at + 2]) {
+            } else if oracle.explains_the_same_renumbered(&good.snapshots[at + 2]) {
                 commute += 1;
             } else {
                 let line = good.judged(&mutant);

@@ -23,7 +23,7 @@ pub use coverage::{Coverage, OUTCOMES};
 pub use events::{action_of, event_of};
 pub use explain::Shown;
 pub use names::{Names, Nodes};
-pub use partition::PartitionOracle;
+pub use partition::{Batches, PartitionOracle};
 
 use coverage::Seen;
 
@@ -257,7 +257,13 @@ impl Oracle {
 
     /// Whether two oracles allow the same futures: what was exercised, and what they would show, does not count.
     pub fn explains_the_same(&self, other: &Oracle) -> bool {
-        (&self.nodes, &self.partitions, &self.replicas) == (&other.nodes, &other.partitions, &other.replicas)
+        (&self.partitions, &self.nodes, &self.replicas) == (&other.partitions, &other.nodes, &other.replicas)
+    }
+
+    /// The same, whichever of two records of different leaders was written first.
+    pub fn explains_the_same_renumbered(&self, other: &Oracle) -> bool {
+        let renumbered = |o: &Oracle| o.partitions.values().map(PartitionOracle::renumbered).collect::<Vec<_>>();
+        (&self.nodes, &self.replicas) == (&other.nodes, &other.replicas) && renumbered(self) == renumbered(other)
     }
 
     /// What was exercised so far.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use bellwether_model::replication::{BrokerId, BrokerSet, MAX_BROKERS, MetaEntry, Start};
-use bellwether_trace::{Event, NodeId, PartitionState, TopicPartition};
+use bellwether_trace::{Event, NodeId, PartitionState, TopicId, TopicPartition};
 
 /// What the trace has said of nodes and of the metadata log, for all partitions.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -13,8 +13,10 @@ pub struct Nodes {
     controller: Option<NodeId>,
     /// The batches of the metadata log that events tell of: first and last offset of each.
     batches: Vec<(i64, i64)>,
-    /// The topic of the last `create`, while further partitions of its batch may follow.
+    /// The last `create`, while further partitions of its batch may follow.
     creating: Option<TopicPartition>,
+    /// How many partitions each topic has.
+    topics: BTreeMap<TopicId, i32>,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -77,6 +79,9 @@ impl Nodes {
         match event {
             Event::Create { tp, metadata_offset, .. } => {
                 self.creating = Some(*tp);
+                let partitions = self.topics.entry(tp.topic).or_default();
+                check(tp.partition == *partitions, || format!("partition {partitions} of the topic is due"))?;
+                *partitions += 1;
                 if let Some(before) = creating
                     && let Some(batch) = self.batches.last_mut()
                     && batch.1 == *metadata_offset

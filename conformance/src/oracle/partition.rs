@@ -4,10 +4,11 @@
 //! a trace may say more than the model holds, and the oracle keeps it beside the state: fetches that their follower has
 //! given up, but that a leader may still take in ([`PartitionOracle::given_up`]).
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use bellwether_model::replication::{
-    Action, AlterStatus, BrokerId, Config, EpochRuns, Flight, Log, Offset, Phase, Refusal, State, advance, violations,
+    Action, AlterStatus, Answer, BrokerId, Config, Epoch, EpochRuns, Flight, Log, Offset, Phase, Refusal, State,
+    advance, violations,
 };
 use bellwether_trace::{Event, FetchEffect, NodeId, RecoveredLog, Rule, TopicPartition};
 
@@ -47,14 +48,48 @@ pub struct PartitionOracle {
     given_up: Vec<(BrokerId, Flight<EpochRuns>)>,
     /// The highest high watermark that each replica had since it started: a checkpoint has none above.
     highest: Vec<Offset>,
+    /// The metadata offset that each replica has applied since it started, -1 for none.
+    applied: Vec<i64>,
+    /// Where batches end.
+    batches: Batches,
     pub(super) recent: VecDeque<Shown>,
 }
 
 /// Two oracles that explain the same futures: what they have shown does not count.
 impl PartialEq for PartitionOracle {
     fn eq(&self, other: &Self) -> bool {
-        (self.tp, &self.names, &self.config, &self.state, &self.given_up, &self.highest)
-            == (other.tp, &other.names, &other.config, &other.state, &other.given_up, &other.highest)
+        (&self.names, &self.config, &self.given_up, &self.highest, &self.applied, &self.batches, &self.state)
+            == (
+                &other.names,
+                &other.config,
+                &other.given_up,
+                &other.highest,
+                &other.applied,
+                &other.batches,
+                &other.state,
+            )
+    }
+}
+
+/// Where the batches of producers end. What is sent, kept or shown is whole batches; the model knows records only. By
+/// log matching, epoch and end name a batch.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Batches(BTreeSet<(Epoch, Offset)>);
+
+impl Batches {
+    /// A batch was appended at the end of this log.
+    pub fn appended<L: Log>(&mut self, log: &L) {
+        if let Some(last) = log.end().checked_sub(1).and_then(|at| log.record(at)) {
+            self.0.insert((last.epoch, log.end()));
+        }
+    }
+
+    /// Whether no batch of the log lies on both sides of this offset.
+    pub fn end_at<L: Log>(&self, log: &L, offset: Offset) -> bool {
+        match offset.checked_sub(1) {
+            None => true,
+            Some(at) => log.record(at).is_some_and(|last| self.0.contains(&(last.epoch, offset))),
+        }
     }
 }
 
@@ -74,6 +109,8 @@ impl PartitionOracle {
             state: State::created(entry, &starts),
             given_up: Vec::new(),
             highest: vec![0; starts.len()],
+            applied: vec![-1; starts.len()],
+            batches: Batches::default(),
             recent: VecDeque::new(),
         })
     }
@@ -131,6 +168,7 @@ impl PartitionOracle {
 
     fn advance(&mut self, action: &Action) -> Result<(), Why> {
         let refused = |Refusal { rule, why }| Why { id: rule.map(Rule::id), why: why.into() };
+        self.check_batches(action)?;
         let requests = match *action {
             Action::Crash { broker, high_watermark, .. } => {
                 if self.highest.get(usize::from(broker)).is_some_and(|h| high_watermark > *h) {
@@ -152,10 +190,18 @@ impl PartitionOracle {
                 {
                     *highest = b.high_watermark;
                 }
+                if let Some(applied) = self.applied.get_mut(usize::from(broker)) {
+                    *applied = -1;
+                }
                 self.given_up.retain(|(_, f)| f.leader != broker);
                 // A request to a broker that starts anew may reach it then: it was sent before it could be, but not yet.
                 for (follower, flight) in requests {
                     self.put_back(follower, flight);
+                }
+            }
+            Action::Produce { broker, .. } => {
+                if let Some(b) = self.state.broker(broker) {
+                    self.batches.appended(&b.log);
                 }
             }
             // The newest fetch supersedes the older ones of the same follower.
@@ -167,14 +213,33 @@ impl PartitionOracle {
         Ok(())
     }
 
+    /// The model counts records, a broker handles batches.
+    fn check_batches(&self, action: &Action) -> Result<(), Why> {
+        let (broker, offset) = match *action {
+            Action::Crash { broker, keep, .. } => (broker, keep),
+            Action::Duplicate { broker, end } | Action::Read { broker, end } => (broker, end),
+            Action::HighWatermark { broker, to } => (broker, to),
+            Action::Respond { leader, end, .. } => (leader, end),
+            _ => return Ok(()),
+        };
+        let whole =
+            self.state.broker(broker).is_none_or(|b| offset > b.log.end() || self.batches.end_at(&b.log, offset));
+        if whole { Ok(()) } else { Err(Why::new(format!("no batch ends at {offset}"))) }
+    }
+
     /// What the model has no action for; none if the event is an ordinary one.
     fn aside(&mut self, nodes: &Nodes, node: NodeId, event: &Event) -> Option<Result<(), Why>> {
         let here = self.names.replica(node)?;
         match *event {
             Event::Apply { metadata_offset, .. } => {
+                let applied = self.applied.get_mut(usize::from(here))?;
+                if metadata_offset <= *applied {
+                    return Some(Err(Why::new(format!("the replica has applied metadata offset {applied} before"))));
+                }
                 if let Err(why) = nodes.check_applied(metadata_offset) {
                     return Some(Err(Why::new(why)));
                 }
+                *applied = metadata_offset;
                 // The metadata log has grown, but with nothing that concerns the partition.
                 let index = self.names.index(metadata_offset)?;
                 let b = self.state.broker(here).filter(|b| b.applied == Some(index))?;
@@ -217,8 +282,8 @@ impl PartitionOracle {
                 self.given_up_step(nodes, node, event, follower, here, asked)
             }
             Event::Fetched { leader, effect: FetchEffect::Ignored, log_end, high_watermark, .. } => {
-                // The leader has refused without taking the fetch in: the partition is not there, or offline.
-                let leader = self.names.replica(leader)?;
+                // The leader has refused without taking the fetch in: it does not know of the partition yet.
+                let leader = self.names.replica(leader).filter(|l| self.state.view(*l).is_none())?;
                 let b = self.state.broker(here)?;
                 let flight = b.fetch_to(leader).filter(|f| !matches!(f.phase, Phase::Answered(_)))?.clone();
                 if i64::from(b.log.end()) != log_end || i64::from(b.high_watermark) != high_watermark {
@@ -347,6 +412,34 @@ impl PartitionOracle {
             shown = event_of(other.tp, &other.names, nodes, &other.config, &before, action, &other.state);
         }
         shown.is_some_and(|shown| shown == as_compared(&other.names, &shown, event))
+    }
+
+    /// The same, but for the numbers that the model gives to records: whoever appends first gets the lower ones. By log
+    /// matching, epoch and offset name a record as well.
+    pub(super) fn renumbered(&self) -> Self {
+        let log = |log: &EpochRuns| {
+            let mut out = EpochRuns::default();
+            for at in 0..log.end() {
+                let epoch = log.record(at).map_or(0, |r| r.epoch);
+                out.append(epoch, (epoch << 20).wrapping_add(at), 1);
+            }
+            out.with_epochs(log.epochs())
+        };
+        let mut other = self.clone();
+        let ghosts = [&mut other.state.seen, &mut other.state.acked_all, &mut other.state.acked_one];
+        ghosts.into_iter().for_each(|ghost| *ghost = log(ghost));
+        let flights = other.given_up.iter_mut().map(|(_, flight)| flight);
+        let mut flights: Vec<&mut Flight<EpochRuns>> = flights.collect();
+        for b in &mut other.state.brokers {
+            b.log = log(&b.log);
+            flights.extend(b.fetches.iter_mut());
+        }
+        for flight in flights {
+            if let Phase::Answered(Answer::Records { records, .. }) = &mut flight.phase {
+                *records = log(records);
+            }
+        }
+        other
     }
 
     /// The state in readable form.
