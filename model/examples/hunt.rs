@@ -22,7 +22,12 @@ fn main() {
             }
             let m = Replication::mutant(b, r);
             let props = b.properties();
-            let mut o = Options { threads: 2, max_time: std::time::Duration::from_secs(secs), ..Options::default() };
+            let mut o = Options {
+                threads: 2,
+                max_time: std::time::Duration::from_secs(secs),
+                convergence: true,
+                ..Options::default()
+            };
             for (i, p) in props.iter().enumerate() {
                 if p.kind() == Kind::Always {
                     o.stop_at |= 1 << i;
@@ -43,9 +48,15 @@ fn main() {
                 res.distinct,
                 res.elapsed.as_secs_f64(),
                 hit.join(" "),
-                if res.deadlock.is_some() { "DEADLOCK" } else { "" }
+                if res.unhealed.is_some() {
+                    "UNHEALED"
+                } else if res.deadlock.is_some() {
+                    "DEADLOCK"
+                } else {
+                    ""
+                }
             );
-            if !hit.is_empty() {
+            if !hit.is_empty() || res.unhealed.is_some() {
                 break;
             }
         }

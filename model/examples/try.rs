@@ -13,6 +13,7 @@ fn main() {
             "rule" => rule = Some(v.parse().unwrap()),
             "threads" => o.threads = v.parse().unwrap(),
             "sym" => o.symmetry = v.parse().unwrap(),
+            "conv" => o.convergence = v.parse().unwrap(),
             "first" => first = true,
             "quiet" => quiet = true,
             "want" => want = Some(v.into()),
@@ -63,6 +64,12 @@ fn main() {
             }
         } else if p.kind() == bellwether_trace::Kind::Sometimes {
             println!("{} never", p);
+        }
+    }
+    if let Some(d) = &r.unhealed {
+        println!("UNHEALED {}", d.depth);
+        for s in &d.steps {
+            println!("  {s}");
         }
     }
     if let Some(d) = r.deadlock {

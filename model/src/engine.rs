@@ -34,6 +34,9 @@ pub trait Explore: Model {
     /// Whether a state in which nothing can happen is one where nothing is left to do.
     fn settled(&self, state: &Self::State) -> bool;
 
+    /// The one step that heals next when nothing more goes wrong: a fixed, fair schedule. None if there is no such step.
+    fn heal(&self, state: &Self::State) -> Option<Self::Action>;
+
     /// One step of a path for a reader.
     fn describe(&self, before: &Self::State, action: &Self::Action, after: &Self::State) -> String;
 }
@@ -45,13 +48,16 @@ pub struct Options {
     pub threads: usize,
     /// Take mirror images for one state.
     pub symmetry: bool,
+    /// Follow the healing of every state until it is settled.
+    pub convergence: bool,
     /// Stop when there are more states than this.
     pub max_states: u64,
     /// Stop when the engine's tables are larger than this many bytes.
     pub max_memory: u64,
     /// Stop after this time.
     pub max_time: Duration,
-    /// Stop after the level in which one of these properties (bits, in the model's order) is discovered.
+    /// Stop after the level in which one of these properties (bits, in the model's order) is discovered, or, if
+    /// [`Options::convergence`] is set, a state that does not heal. 0 is never.
     pub stop_at: u64,
 }
 
@@ -60,6 +66,7 @@ impl Default for Options {
         Options {
             threads: std::thread::available_parallelism().map_or(1, usize::from),
             symmetry: true,
+            convergence: false,
             max_states: u64::from(u32::MAX - 1),
             max_memory: u64::MAX,
             max_time: Duration::MAX,
@@ -77,7 +84,7 @@ pub enum Cut {
     Memory,
     /// [`Options::max_time`].
     Time,
-    /// [`Options::stop_at`].
+    /// [`Options::stop_at`], or a state that does not heal when that is looked for.
     Found,
 }
 
@@ -120,6 +127,8 @@ pub struct Outcome {
     pub actions: Vec<u64>,
     /// For each property, in the model's order: how it is violated (always) or witnessed (sometimes).
     pub discoveries: Vec<Option<Trail>>,
+    /// A state that does not heal: the way there, and then what healing does until it repeats itself or ends.
+    pub unhealed: Option<Trail>,
     /// A state in which nothing at all can happen although something is left to do.
     pub deadlock: Option<Trail>,
 }

@@ -1,5 +1,6 @@
 //! The search: expand a batch of the level in parallel, insert its states in order, go on.
 
+use std::collections::HashSet;
 use std::hash::{BuildHasher, Hasher};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -54,6 +55,8 @@ struct Expanded {
     generated: u64,
     actions: Vec<u64>,
     deadlock: Option<u32>,
+    healed: Vec<u64>,
+    unhealed: Option<u32>,
 }
 
 struct Search<'a, M: Explore> {
@@ -68,6 +71,9 @@ struct Search<'a, M: Explore> {
     found: Vec<Option<u32>>,
     open: u64,
     deadlock: Option<u32>,
+    /// The states that are known to heal.
+    healed: Visited,
+    unhealed: Option<u32>,
 }
 
 /// Explores a model until every state is known, or a cap is reached.
@@ -91,6 +97,8 @@ where
         actions: Vec::new(),
         open,
         deadlock: None,
+        healed: Visited::new(),
+        unhealed: None,
     };
     let mut outcome = Outcome {
         cut: None,
@@ -103,6 +111,7 @@ where
         actions: vec![0; model.action_names().len()],
         discoveries: Vec::new(),
         deadlock: None,
+        unhealed: None,
     };
 
     let mut first = Expanded::default();
@@ -124,10 +133,14 @@ where
                 level.generated += e.generated;
                 outcome.actions.iter_mut().zip(&e.actions).for_each(|(sum, n)| *sum += n);
                 search.deadlock = search.deadlock.or(e.deadlock);
+                search.unhealed = search.unhealed.or(e.unhealed);
+                e.healed.iter().for_each(|f| drop(search.healed.insert(*f)));
                 search.insert(e, &mut next);
             }
-            let tables =
-                search.visited.bytes() + search.parents.capacity() as u64 * 4 + search.actions.capacity() as u64 * 2;
+            let tables = search.visited.bytes()
+                + search.healed.bytes()
+                + search.parents.capacity() as u64 * 4
+                + search.actions.capacity() as u64 * 2;
             let bytes = tables + frontier_bytes + held + next.iter().map(Chunk::size).sum::<u64>();
             outcome.peak_bytes = outcome.peak_bytes.max(bytes);
             let states = search.parents.len() as u64;
@@ -153,7 +166,7 @@ where
         outcome.levels.push(level);
         outcome.depth += u32::from(!next.is_empty());
         frontier = next;
-        if !frontier.is_empty() && search.discovered(options.stop_at) {
+        if !frontier.is_empty() && search.enough() {
             outcome.cut = Some(Cut::Found);
             break;
         }
@@ -161,6 +174,7 @@ where
     outcome.distinct = search.parents.len() as u64;
     outcome.discoveries = search.found.iter().map(|n| n.map(|n| search.trail(n))).collect();
     outcome.deadlock = search.deadlock.map(|n| search.trail(n));
+    outcome.unhealed = search.unhealed.map(|n| search.relapse(n));
     outcome.elapsed = start.elapsed();
     outcome
 }
@@ -198,10 +212,14 @@ impl<M: Explore + Sync> Search<'_, M> {
     fn expand_chunk(&self, chunk: &Chunk) -> Expanded {
         let mut out = Expanded { actions: vec![0; self.model.action_names().len()], ..Expanded::default() };
         let (mut actions, mut identity) = (Vec::new(), Vec::new());
+        let mut healed = HashSet::with_hasher(self.hasher.clone());
         for (i, packed) in chunk.states().enumerate() {
             let node = chunk.first_node + i as u32;
             let state = self.model.unpack(packed);
             self.model.actions(&state, &mut actions);
+            if self.options.convergence && out.unhealed.is_none() && !self.heals(&state, &mut healed, &mut identity) {
+                out.unhealed = Some(node);
+            }
             let before = out.generated;
             for (nth, action) in actions.drain(..).enumerate() {
                 let kind = self.model.action_kind(&action);
@@ -215,11 +233,14 @@ impl<M: Explore + Sync> Search<'_, M> {
                 out.deadlock = Some(node);
             }
         }
+        // In an order that does not depend on the hash set's.
+        out.healed = healed.into_iter().collect();
+        out.healed.sort_unstable();
         out
     }
 
-    fn consider(&self, state: &M::State, parent: u32, action: u16, identity: &mut Vec<u8>, out: &mut Expanded) {
-        out.generated += 1;
+    /// A state's fingerprint; `identity` keeps the bytes that it is made of.
+    fn fingerprint(&self, state: &M::State, identity: &mut Vec<u8>) -> u64 {
         identity.clear();
         if self.options.symmetry {
             self.model.symmetric(state, identity);
@@ -228,7 +249,34 @@ impl<M: Explore + Sync> Search<'_, M> {
         }
         let mut hasher = self.hasher.build_hasher();
         hasher.write(identity);
-        let fingerprint = hasher.finish().max(1);
+        hasher.finish().max(1)
+    }
+
+    /// Follows the healing of a state until it is settled or is known to heal; false if it ends or repeats itself before.
+    fn heals(&self, state: &M::State, known: &mut HashSet<u64, FixedState>, identity: &mut Vec<u8>) -> bool {
+        let mut way = Vec::new();
+        let mut fingerprint = self.fingerprint(state, identity);
+        let mut healing: Option<M::State> = None;
+        while !self.healed.contains(fingerprint) && !known.contains(&fingerprint) {
+            let now = healing.as_ref().unwrap_or(state);
+            if way.contains(&fingerprint) {
+                return false;
+            }
+            way.push(fingerprint);
+            if self.model.settled(now) {
+                break;
+            }
+            let Some(next) = self.model.heal(now).and_then(|a| self.model.next_state(now, a)) else { return false };
+            fingerprint = self.fingerprint(&next, identity);
+            healing = Some(next);
+        }
+        known.extend(way);
+        true
+    }
+
+    fn consider(&self, state: &M::State, parent: u32, action: u16, identity: &mut Vec<u8>, out: &mut Expanded) {
+        out.generated += 1;
+        let fingerprint = self.fingerprint(state, identity);
         if self.visited.contains(fingerprint) {
             return;
         }
@@ -273,12 +321,39 @@ impl<M: Explore + Sync> Search<'_, M> {
         }
     }
 
-    fn discovered(&self, wanted: u64) -> bool {
-        self.found.iter().enumerate().any(|(i, node)| wanted & 1 << i != 0 && node.is_some())
+    /// Whether what was looked for is found.
+    fn enough(&self) -> bool {
+        let wanted = self.options.stop_at;
+        let found = self.found.iter().enumerate().any(|(i, node)| wanted & 1 << i != 0 && node.is_some());
+        found || wanted != 0 && self.unhealed.is_some()
+    }
+
+    /// The way to a state that does not heal, and on until a state comes again, or nothing heals any more.
+    fn relapse(&self, node: u32) -> Trail {
+        let (mut trail, mut state) = self.replay(node);
+        trail.steps.push("from here on nothing goes wrong any more".into());
+        let (mut seen, mut identity) = (HashSet::new(), Vec::new());
+        while seen.insert(self.fingerprint(&state, &mut identity)) {
+            let Some(action) = self.model.heal(&state) else {
+                trail.steps.push("nothing is left that heals".into());
+                return trail;
+            };
+            let Some(next) = self.model.heal(&state).and_then(|a| self.model.next_state(&state, a)) else {
+                return trail;
+            };
+            trail.steps.push(self.model.describe(&state, &action, &next));
+            state = next;
+        }
+        trail.steps.push("and so on, for ever".into());
+        trail
+    }
+
+    fn trail(&self, node: u32) -> Trail {
+        self.replay(node).0
     }
 
     /// Replays the way from an initial state to a node: what is printed has really happened in the model.
-    fn trail(&self, node: u32) -> Trail {
+    fn replay(&self, node: u32) -> (Trail, M::State) {
         let mut way = Vec::new();
         let mut at = node;
         while at != ROOT {
@@ -300,6 +375,6 @@ impl<M: Explore + Sync> Search<'_, M> {
             steps.push(self.model.describe(&state, &enabled(&state), &next));
             state = next;
         }
-        Trail { depth: steps.len() as u32, steps }
+        (Trail { depth: steps.len() as u32, steps }, state)
     }
 }

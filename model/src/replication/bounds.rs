@@ -39,6 +39,8 @@ pub struct Bound {
     pub elections: u32,
     /// Retries of producers that were appended before.
     pub retries: u32,
+    /// Fetches of one follower on their way: 1, or more for one to each broker that it has held for the leader.
+    pub flights: u32,
     /// Fetches and responses get lost on the way, at any time.
     pub loss: bool,
 }
@@ -59,6 +61,7 @@ pub const NOTHING: Bound = Bound {
     shrinks: 0,
     elections: 0,
     retries: 0,
+    flights: 1,
     loss: false,
 };
 
@@ -112,6 +115,7 @@ fields! {
     "shrinks" shrinks Count;
     "elections" elections Count;
     "retries" retries Count;
+    "flights" flights Count;
     "loss" loss Switch;
 }
 
@@ -127,7 +131,7 @@ impl Bound {
         Config {
             min_isr: self.min_isr,
             unclean: self.unclean,
-            one_flight: true,
+            one_flight: self.flights == 1,
             rules: Rules::ALL,
             budget: Budget {
                 records: self.records,

@@ -266,6 +266,34 @@ impl Model for Replication {
     }
 }
 
+/// Which of the steps that heal comes first; none for what goes wrong, and for what clients do of their own accord.
+/// Whoever proposes an ISR or fetches again does so only when all else has come to rest, so that nobody starves.
+fn healing_rank(state: &Packed, action: &Action) -> Option<u32> {
+    Some(match *action {
+        Action::Restart { .. } => 0,
+        Action::Register { .. } => 1,
+        Action::Apply { .. } => 2,
+        Action::Unfence { .. } => 3,
+        Action::AlterPartition { .. } => 4,
+        Action::LearnIsr { .. } => 5,
+        Action::Fetched { .. } => 6,
+        Action::Respond { .. } => 7,
+        Action::Receive { .. } => 8,
+        Action::HighWatermark { .. } => 9,
+        Action::Ack { .. } => 10,
+        Action::Fetch { follower, leader } => {
+            let f = &state.brokers[usize::from(follower)];
+            let epoch = state.view(follower)?.leader_epoch;
+            let asked = |o: &super::Flight<PackedLog>| o.leader_epoch == epoch && o.fetch_offset == f.log.end();
+            return f.fetch_to(leader).is_none_or(|o| !asked(o)).then_some(11);
+        }
+        Action::ProposeIsr { broker, isr } => {
+            return isr.includes(state.brokers[usize::from(broker)].isr).then_some(12);
+        }
+        _ => return None,
+    })
+}
+
 fn condition<const I: usize>(model: &Replication, state: &Packed) -> bool {
     let invariant = Invariant::ALL[I];
     let holds = || properties::holds(invariant, state, &model.config);
@@ -317,6 +345,14 @@ impl Explore for Replication {
 
     fn symmetric(&self, state: &Packed, out: &mut Vec<u8>) {
         pack::symmetric(state, out);
+    }
+
+    fn heal(&self, state: &Packed) -> Option<Action> {
+        let mut actions = Vec::new();
+        self.actions(state, &mut actions);
+        // The last one of the best rank: metadata is applied as far, and as many records are sent, as possible.
+        let ranked = actions.into_iter().filter_map(|a| Some((healing_rank(state, &a)?, a)));
+        ranked.rev().min_by_key(|(rank, _)| *rank).map(|(_, action)| action)
     }
 
     fn settled(&self, state: &Packed) -> bool {

@@ -21,25 +21,24 @@ fn drop_dead_letters(state: &mut State<PackedLog>, config: &Config) {
     // Epochs of a leader's view never fall, and a leader that is down comes back only to a later epoch.
     let fenced = rules.holds(Rule::FetchLeaderEpoch);
     let reborn = fenced && rules.holds(Rule::ElectionNewEpoch) && rules.holds(Rule::RegistrationCatchUp);
-    let n = state.brokers.len();
-    for f in 0..n {
-        let Some(flight) = state.brokers[f].fetches.first() else { continue };
-        debug_assert!(state.brokers[f].fetches.len() == 1, "the checker keeps one fetch a follower");
-        let leader = &state.brokers[usize::from(flight.leader)];
-        let theirs = state.view(flight.leader).map(|v| v.leader_epoch);
-        let dead = match &flight.phase {
-            Phase::Requested | Phase::Received => {
-                fenced && theirs.is_some_and(|e| e > flight.leader_epoch) || reborn && !leader.alive
-            }
-            Phase::Answered(Answer::Error(_)) => true,
-            Phase::Answered(_) => {
-                let view = state.view(f as BrokerId).map(|v| (v.leader, v.leader_epoch));
-                rules.holds(Rule::FetchResponseEpoch) && view != Some((Some(flight.leader), flight.leader_epoch))
-            }
-        };
-        if dead {
-            state.brokers[f].fetches.clear();
-        }
+    for f in state.ids() {
+        let mut fetches = std::mem::take(&mut state.brokers[usize::from(f)].fetches);
+        fetches.retain(|flight| {
+            let theirs = state.view(flight.leader).map(|v| v.leader_epoch);
+            let down = !state.brokers[usize::from(flight.leader)].alive;
+            let dead = match &flight.phase {
+                Phase::Requested | Phase::Received => {
+                    fenced && theirs.is_some_and(|e| e > flight.leader_epoch) || reborn && down
+                }
+                Phase::Answered(Answer::Error(_)) => true,
+                Phase::Answered(_) => {
+                    let view = state.view(f).map(|v| (v.leader, v.leader_epoch));
+                    rules.holds(Rule::FetchResponseEpoch) && view != Some((Some(flight.leader), flight.leader_epoch))
+                }
+            };
+            !dead
+        });
+        state.brokers[usize::from(f)].fetches = fetches;
     }
 }
 

@@ -113,14 +113,16 @@ fn portrait(state: &State<PackedLog>, i: usize) -> u64 {
     hasher.write_u64(records);
     hasher.write_u64(starts);
     hasher.write_u8(len);
+    let mut fetches = 0u32;
     for f in &b.fetches {
         let phase = match f.phase {
             Phase::Requested => 1,
             Phase::Received => 2,
             Phase::Answered(_) => 3,
         };
-        hasher.write_u32(phase | f.leader_epoch << 8 | f.fetch_offset << 16);
+        fetches = fetches.wrapping_add(phase | f.leader_epoch << 8 | f.fetch_offset << 16);
     }
+    hasher.write_u32(fetches);
     // Its picture at those who lead: a sum does not depend on their order.
     hasher.write_u32(state.brokers.iter().filter_map(|l| l.remote[i]).map(|r| r.end + 1).sum());
     hasher.finish()
@@ -197,7 +199,8 @@ fn write_broker(b: &Broker<PackedLog>, order: &Order, out: &mut Vec<u8>) {
         out.extend([status, epoch as u8]);
         out.extend(order.old().map(|o| a.incarnations[o] as u8));
     }
-    for f in &b.fetches {
+    // By the leader's new number, whatever order they had.
+    for f in order.old().filter_map(|l| b.fetch_to(l as BrokerId)) {
         out.extend([order.broker(Some(f.leader)), f.leader_epoch as u8, f.fetch_offset as u8]);
         out.extend([f.last_fetched_epoch.map_or(255, |e| e as u8), f.incarnation as u8]);
         match &f.phase {
