@@ -1,4 +1,5 @@
 //! Kafka's protocols as Stateright models, and the engine that explores them exhaustively.
 
+pub mod check;
 pub mod engine;
 pub mod replication;

@@ -5,9 +5,11 @@ pub mod bounds;
 mod describe;
 pub mod log;
 mod model;
+pub mod mutants;
 mod normal;
 mod pack;
 pub mod properties;
+pub mod scopes;
 pub mod state;
 pub mod step;
 

@@ -1,0 +1,116 @@
+//! The mutants: for each rule that the model judges, the bound in which the protocol without it breaks an invariant, or
+//! why nothing can break.
+
+use bellwether_trace::{Invariant, Rule};
+
+use super::bounds::{Bound, NOTHING};
+use super::scopes::BASE;
+
+/// What becomes of a mutant in its bound.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Fate {
+    /// An invariant breaks. The one named is looked for; none means whichever breaks first.
+    Caught(Option<Invariant>),
+    /// Nothing breaks in the whole bound, and this is why.
+    Explained(&'static str),
+}
+
+/// A rule with the bound in which it is switched off.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Mutant {
+    /// The rule that the mutant lacks.
+    pub rule: Rule,
+    /// Where.
+    pub bound: Bound,
+    /// What is expected.
+    pub fate: Fate,
+}
+
+const READS: Bound = Bound { records: 1, acks0: true, reads: true, ..NOTHING };
+/// Two brokers, one of which loses its log when it has left the ISR.
+const LOSS: Bound = Bound { brokers: 2, min_isr: 1, crashes: 1, lossy: 1, shrinks: 1, ..READS };
+
+/// The mutant of a rule; none if the rule is not about anything that the model has.
+pub fn mutant(rule: Rule) -> Option<Mutant> {
+    use Fate::{Caught, Explained};
+    let (bound, fate) = match rule {
+        Rule::FetchLeaderEpoch | Rule::LeaderForgetsFollowers => {
+            (Bound { elections: 2, reads: false, ..BASE }, Caught(Some(Invariant::WeakIsr)))
+        }
+        Rule::FetchBrokerEpoch => (
+            LOSS,
+            Explained(
+                "What a fetch of an earlier incarnation reports can count only if the broker joins the ISR, and that needs \
+                 isr.expand-broker-epoch and alter-partition.broker-epoch: each of the three alone is enough here.",
+            ),
+        ),
+        Rule::TruncateByEpoch => (Bound { elections: 1, ..READS }, Caught(None)),
+        Rule::TruncateCommonEpoch => (
+            Bound { brokers: 2, records: 2, acks0: true, elections: 2, ..NOTHING },
+            Caught(Some(Invariant::Convergence)),
+        ),
+        Rule::FetchDivergingNoUpdate => (Bound { records: 2, elections: 2, ..READS }, Caught(None)),
+        Rule::FetchResponseEpoch => {
+            (Bound { records: 3, acks0: true, elections: 1, flights: 2, ..NOTHING }, Caught(None))
+        }
+        Rule::FetchResponseOffset => (
+            Bound { records: 3, acks0: true, elections: 1, flights: 2, ..NOTHING },
+            Explained(
+                "Within one leader epoch a follower has one fetch on its way to one leader, and nothing but its response \
+                 moves the log end: responses of other epochs fall to fetch.response-epoch.",
+            ),
+        ),
+        Rule::HighWatermarkReplicated => (READS, Caught(None)),
+        Rule::HighWatermarkMaximalIsr => (Bound { shrinks: 1, ..READS }, Caught(None)),
+        Rule::HighWatermarkMinIsr => (Bound { shrinks: 2, ..READS }, Caught(Some(Invariant::CommittedIsReplicated))),
+        Rule::IsrExpandHighWatermark => (Bound { shrinks: 1, ..READS }, Caught(None)),
+        Rule::IsrExpandEpochStart => (LOSS, Caught(Some(Invariant::StrongIsr))),
+        Rule::IsrExpandUnfenced => (
+            Bound { brokers: 2, fences: 1, shrinks: 1, ..BASE },
+            Explained(
+                "The controller refuses a fenced member all the same (alter-partition.unfenced): the rule saves a request \
+                 that is bound to fail.",
+            ),
+        ),
+        Rule::IsrExpandBrokerEpoch => (
+            LOSS,
+            Explained(
+                "The request names the incarnation that fetched, and the controller refuses an earlier one \
+                 (alter-partition.broker-epoch): the rule saves a request that is bound to fail.",
+            ),
+        ),
+        Rule::AlterPartitionEpoch => (LOSS, Caught(Some(Invariant::QuorumSuperset))),
+        Rule::AlterPartitionLeaderEpoch => (
+            Bound { elections: 1, shrinks: 1, ..BASE },
+            Explained(
+                "Every new leader epoch is a new partition epoch too, so that alter-partition.partition-epoch refuses \
+                 whatever this rule would.",
+            ),
+        ),
+        Rule::AlterPartitionBrokerEpoch => (LOSS, Caught(Some(Invariant::StrongIsr))),
+        Rule::AlterPartitionUnfenced => {
+            (Bound { brokers: 2, fences: 1, shrinks: 1, min_isr: 1, ..READS }, Caught(Some(Invariant::NoFencedInIsr)))
+        }
+        Rule::ElectionInSync => {
+            (Bound { elections: 1, shrinks: 1, ..BASE }, Caught(Some(Invariant::LeaderCompleteness)))
+        }
+        Rule::ElectionNewEpoch => (Bound { elections: 1, ..READS }, Caught(None)),
+        Rule::RegistrationLeavesIsr => {
+            (Bound { brokers: 2, min_isr: 1, crashes: 1, lossy: 1, ..READS }, Caught(Some(Invariant::StrongIsr)))
+        }
+        Rule::FencingLeavesIsr => (Bound { fences: 1, ..READS }, Caught(Some(Invariant::NoFencedInIsr))),
+        Rule::RegistrationCatchUp => (LOSS, Caught(None)),
+        Rule::AckHighWatermark => (Bound { reads: false, ..BASE }, Caught(Some(Invariant::AckedAllIsReplicated))),
+        Rule::AckMinIsr => (
+            Bound { brokers: 2, fences: 1, shrinks: 1, ..BASE },
+            Explained(
+                "Without it the record is appended and waits: high-watermark.min-isr keeps it from being committed with too \
+                 few copies. The rule is about availability, since it tells the producer at once.",
+            ),
+        ),
+        Rule::ProduceLeader => (Bound { records: 2, acks0: true, elections: 1, ..NOTHING }, Caught(None)),
+        Rule::ReadHighWatermark => (READS, Caught(None)),
+        Rule::IdempotenceWindow | Rule::IdempotenceSequence => return None,
+    };
+    Some(Mutant { rule, bound, fate })
+}

@@ -1,0 +1,57 @@
+//! Named bounds: what `quick`, `standard` and `deep` explore.
+
+use super::bounds::{Bound, NOTHING};
+
+/// The bound that single values given by hand start from: one record with acks=all, read by consumers, nothing wrong.
+pub const BASE: Bound = Bound { records: 1, acks_all: true, reads: true, ..NOTHING };
+
+/// How much to explore.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Scope {
+    /// Over a million states in seconds.
+    Quick,
+    /// Minutes.
+    Standard,
+    /// Hours, and a machine with memory.
+    Deep,
+}
+
+/// The bounds of a scope. Together they witness every `sometimes` and every kind of action.
+pub fn bounds(scope: Scope) -> Vec<Bound> {
+    let quick = [
+        // A broker stops at any moment and comes back with its log.
+        Bound { records: 2, acks0: true, reads: true, crashes: 1, ..NOTHING },
+        // Elections at any moment while the ISR changes.
+        Bound { elections: 1, shrinks: 1, ..BASE },
+        // Two elections: epochs without records, leaders that miss an epoch.
+        Bound { records: 2, acks1: true, reads: true, elections: 2, ..NOTHING },
+        // Two fetches of one follower on their way, to different leaders.
+        Bound { records: 3, acks0: true, elections: 1, flights: 2, ..NOTHING },
+        // Sessions end, producers retry, messages get lost.
+        Bound { reads: false, fences: 1, retries: 1, loss: true, ..BASE },
+        // A loss by one of two, and by the last one standing.
+        Bound { brokers: 2, reads: false, crashes: 1, lossy: 1, shrinks: 1, ..BASE },
+        // Unclean elections.
+        Bound { brokers: 2, reads: false, min_isr: 1, unclean: true, crashes: 2, shrinks: 1, ..BASE },
+    ];
+    let standard = [
+        // A loss with a shrink before it: 4.6 million states.
+        Bound { records: 1, acks0: true, reads: true, crashes: 1, lossy: 1, shrinks: 1, ..NOTHING },
+        Bound { fences: 1, elections: 1, ..BASE },
+        Bound { records: 2, crashes: 1, ..BASE },
+        Bound { records: 1, acks0: true, reads: true, elections: 2, shrinks: 1, ..NOTHING },
+        Bound { brokers: 2, crashes: 2, lossy: 2, shrinks: 1, ..BASE },
+    ];
+    let deep = [
+        Bound { crashes: 1, lossy: 1, shrinks: 1, elections: 1, ..BASE },
+        Bound { records: 2, crashes: 2, ..BASE },
+        Bound { records: 2, elections: 2, shrinks: 1, ..BASE },
+        Bound { records: 3, crashes: 1, elections: 1, ..BASE },
+        Bound { brokers: 4, elections: 2, shrinks: 1, ..BASE },
+    ];
+    match scope {
+        Scope::Quick => quick.to_vec(),
+        Scope::Standard => [&quick[..], &standard].concat(),
+        Scope::Deep => [&quick[..], &standard, &deep].concat(),
+    }
+}
