@@ -1,6 +1,7 @@
 //! The `bellwether` command line: parses, calls, prints. One file for each subcommand.
 
 mod broker;
+mod check;
 mod spec;
 mod validate;
 
@@ -25,6 +26,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Broker(broker::Args),
+    Check(check::Args),
     Spec(spec::Args),
     Validate(validate::Args),
 }
@@ -32,6 +34,7 @@ enum Command {
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Broker(args) => broker::run(args),
+        Command::Check(args) => check::run(args),
         Command::Spec(args) => spec::run(args),
         Command::Validate(args) => validate::run(args),
     };

@@ -134,7 +134,9 @@ where
                 outcome.actions.iter_mut().zip(&e.actions).for_each(|(sum, n)| *sum += n);
                 search.deadlock = search.deadlock.or(e.deadlock);
                 search.unhealed = search.unhealed.or(e.unhealed);
-                e.healed.iter().for_each(|f| drop(search.healed.insert(*f)));
+                for fingerprint in &e.healed {
+                    search.healed.insert(*fingerprint);
+                }
                 search.insert(e, &mut next);
             }
             let tables = search.visited.bytes()
