@@ -100,7 +100,10 @@ pub fn mutant(rule: Rule) -> Option<Mutant> {
             (Bound { brokers: 2, min_isr: 1, crashes: 1, lossy: 1, ..READS }, Caught(Some(Invariant::StrongIsr)))
         }
         Rule::FencingLeavesIsr => (Bound { fences: 1, ..READS }, Caught(Some(Invariant::NoFencedInIsr))),
-        Rule::RegistrationCatchUp => (LOSS, Caught(None)),
+        Rule::RegistrationCatchUp => (
+            Bound { brokers: 2, records: 2, acks0: true, crashes: 1, lossy: 1, ..NOTHING },
+            Caught(Some(Invariant::LogMatching)),
+        ),
         Rule::AckHighWatermark => (Bound { reads: false, ..BASE }, Caught(Some(Invariant::AckedAllIsReplicated))),
         Rule::AckMinIsr => (
             Bound { brokers: 2, fences: 1, shrinks: 1, ..BASE },
