@@ -90,12 +90,22 @@ mod tests {
 
     #[test]
     fn a_line_reads_back_as_it_was_written() {
-        let state = PartitionState { leader: None, leader_epoch: 3, isr: vec![1, 2], partition_epoch: 7 };
+        let state =
+            PartitionState { leader_epoch: 3, isr: vec![1, 2], partition_epoch: 7, ..PartitionState::default() };
+        let orphan = PartitionState { isr: vec![], elr: vec![2, 3], last_known_leader: Some(3), ..state.clone() };
         let change = Change { tp: TopicPartition::default(), state };
         for event in [
             Event::End { events: 4 },
             Event::Elect { metadata_offset: 9, change: change.clone() },
             Event::Fence { broker: 2, metadata_offset: 9, changes: vec![change] },
+            Event::Start { logs: vec![], clean: true },
+            Event::Register {
+                broker: 2,
+                broker_epoch: 9,
+                clean: true,
+                metadata_offset: 9,
+                changes: vec![Change { tp: TopicPartition::default(), state: orphan }],
+            },
         ] {
             let mut out = Vec::new();
             write_line(&mut out, 1, 2, 3, &event);
@@ -103,6 +113,17 @@ mod tests {
             assert!(text.starts_with(&format!("{{\"n\":1,\"s\":2,\"l\":3,\"e\":\"{}\",", event.name())), "{text}");
             assert_eq!(parse_line(text.trim_end()).unwrap(), Line { n: 1, s: 2, l: 3, event });
         }
+    }
+
+    #[test]
+    fn what_is_not_there_is_not_written() {
+        let change = Change { tp: TopicPartition::default(), state: PartitionState::default() };
+        let event =
+            Event::Register { broker: 2, broker_epoch: 9, clean: false, metadata_offset: 9, changes: vec![change] };
+        let mut out = Vec::new();
+        write_line(&mut out, 1, 2, 3, &event);
+        let text = String::from_utf8(out).unwrap();
+        assert!(["clean", "elr", "last_known_leader"].iter().all(|absent| !text.contains(absent)), "{text}");
     }
 
     #[test]

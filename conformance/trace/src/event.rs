@@ -60,7 +60,7 @@ pub struct EpochStart {
 }
 
 /// What the controller's metadata log says of a partition.
-#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Default, Serialize, Deserialize)]
 pub struct PartitionState {
     /// The leader, or null when the partition is offline (-1 in Kafka).
     pub leader: Option<NodeId>,
@@ -70,6 +70,17 @@ pub struct PartitionState {
     pub isr: Vec<NodeId>,
     /// Grows by one with each change of the partition.
     pub partition_epoch: i32,
+    /// The eligible leader replicas, ascending: who left the ISR while it was below min.insync.replicas, and has all that
+    /// is committed (KIP-966).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub elr: Vec<NodeId>,
+    /// Who led when the ISR became empty (Kafka keeps it in `lastKnownElr`); none while there is a leader.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_known_leader: Option<NodeId>,
+}
+
+fn is_false(flag: &bool) -> bool {
+    !flag
 }
 
 /// A partition as a controller's step leaves it.
@@ -141,6 +152,9 @@ pub enum Event {
     Start {
         /// The partitions found on disk. Empty for a controller.
         logs: Vec<RecoveredLog>,
+        /// It found the marker of a clean stop with its last broker epoch: nothing was lost (KIP-966).
+        #[serde(default, skip_serializing_if = "is_false")]
+        clean: bool,
     },
     /// A clean stop: the last line of a process.
     End {
@@ -160,18 +174,25 @@ pub enum Event {
         min_isr: i32,
         /// unclean.leader.election.enable.
         unclean: bool,
+        /// Whether the partition has eligible leader replicas (`eligible.leader.replicas.version` 1, KIP-966).
+        #[serde(default, skip_serializing_if = "is_false")]
+        elr: bool,
         /// Where in the metadata log.
         metadata_offset: i64,
         /// The partition's first state.
         #[serde(flatten)]
         state: PartitionState,
     },
-    /// The controller registers a new incarnation of a broker, fenced, and takes it out of every ISR of more than one member.
+    /// The controller registers a new incarnation of a broker, fenced, and takes it out of every ISR; without eligible leader
+    /// replicas it stays where it is the only member. After an unclean stop it takes it out of every ELR too.
     Register {
         /// The broker.
         broker: NodeId,
         /// Its broker epoch from now on: the offset of its registration record.
         broker_epoch: i64,
+        /// The broker has named its former broker epoch, and so proved that it had stopped cleanly.
+        #[serde(default, skip_serializing_if = "is_false")]
+        clean: bool,
         /// The last record of this step.
         metadata_offset: i64,
         /// The partitions that changed.

@@ -141,6 +141,18 @@ registry! {
         FencingLeavesIsr = "fencing.leaves-isr", Judge::Model, "KIP-841";
         /// A restarted broker takes on no role from metadata older than its own registration.
         RegistrationCatchUp = "registration.catch-up", Judge::Model, "KIP-631, BrokerLifecycleManager";
+        /// Only a broker that names the broker epoch of its former life counts as cleanly stopped.
+        RegistrationCleanProof = "registration.clean-proof", Judge::Model, "KIP-966, ClusterControlManager.java";
+        /// Only a replica that leaves the ISR enters the ELR.
+        ElrFromIsr = "elr.from-isr", Judge::Model, "KIP-966, PartitionChangeBuilder.java";
+        /// The ELR is empty while the ISR has min.insync.replicas members.
+        ElrBelowMinIsr = "elr.below-min-isr", Judge::Model, "KIP-966, PartitionChangeBuilder.java";
+        /// A broker that registers after an unclean stop is in no ELR.
+        ElrUncleanLeaves = "elr.unclean-leaves", Judge::Model, "KIP-966, KAFKA-18106";
+        /// A member of the ELR is elected only when the ISR is empty.
+        ElectionElrWhenIsrEmpty = "election.elr-when-isr-empty", Judge::Model, "KIP-966, PartitionChangeBuilder.java";
+        /// When ISR and ELR are both empty, only the last known leader is elected, and only while it is unfenced.
+        ElectionLastKnownLeader = "election.last-known-leader", Judge::Model, "KIP-966, KAFKA-19522";
         /// A produce with acks=all is answered when the high watermark has passed it.
         AckHighWatermark = "acks.all-high-watermark", Judge::Model, "Partition.checkEnoughReplicasReachOffset";
         /// A produce with acks=all is refused while the ISR is smaller than min.insync.replicas.
@@ -166,11 +178,15 @@ registry! {
         LeaderCompleteness = "replication.leader-completeness", Kind::Always, "KIP-966, Vanlightly/kafka-tlaplus";
         /// Every member of the controller's ISR has every record that a consumer read or that acks=all acknowledged.
         StrongIsr = "replication.strong-isr", Kind::Always, "hachikuji/kafka-specification StrongIsr";
+        /// Every running member of the ISR or the ELR has every record that a consumer read or that acks=all acknowledged.
+        LeaderCandidateCompleteness = "replication.leader-candidate-completeness", Kind::Always, "KIP-966, Vanlightly/kafka-tlaplus";
+        /// No replica is in the ISR and in the ELR.
+        ElrDisjoint = "replication.elr-disjoint", Kind::Always, "KIP-966, Vanlightly/kafka-tlaplus";
         /// Every member of the ISR that a leader of the latest epoch counts on has the records below that leader's high watermark.
         WeakIsr = "replication.weak-isr", Kind::Always, "hachikuji/kafka-specification WeakIsr";
         /// What a leader shows below its high watermark never differs from what a consumer has read there.
         ConsistentRead = "replication.consistent-read", Kind::Always, "KIP-101, KIP-320";
-        /// The ISR that a leader of the latest epoch counts on includes the controller's.
+        /// The ISR that a leader of the latest epoch counts on includes the controller's, and the ELR while it may commit.
         QuorumSuperset = "replication.quorum-superset", Kind::Always, "KIP-497, Vanlightly/kafka-tlaplus";
         /// The high watermark is at most the log end offset.
         HighWatermarkInLog = "replication.high-watermark-in-log", Kind::Always, "UnifiedLog.scala";
