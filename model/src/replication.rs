@@ -23,4 +23,6 @@ pub use state::{
     Alter, AlterStatus, Answer, Broker, BrokerId, BrokerSet, Flight, MAX_BROKERS, MetaEntry, Metadata, Phase, Remote,
     Start, State, Used,
 };
-pub use step::{advance, alter_decision, electable, fetch_verdict, fetched_outcome, high_watermark_limit, step};
+pub use step::{
+    Departure, advance, alter_decision, departed, electable, fetch_verdict, fetched_outcome, high_watermark_limit, step,
+};

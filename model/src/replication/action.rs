@@ -35,8 +35,10 @@ pub enum Action {
     Register {
         /// The broker.
         broker: BrokerId,
-        /// If the broker led: who does now; none if nobody can.
+        /// If the broker led, or was the last candidate of a partition without a leader: who leads now; none if nobody can.
         leader: Option<BrokerId>,
+        /// The broker has proved that it had stopped cleanly.
+        clean: bool,
     },
     /// The controller ends the broker's session.
     Fence {
@@ -66,6 +68,13 @@ pub enum Action {
         broker: BrokerId,
         /// Where its log will end when it starts again.
         keep: Offset,
+        /// The high watermark that it will find in its checkpoint.
+        high_watermark: Offset,
+    },
+    /// The broker stops cleanly: its log is on disk, and a marker with its broker epoch.
+    Stop {
+        /// The broker.
+        broker: BrokerId,
         /// The high watermark that it will find in its checkpoint.
         high_watermark: Offset,
     },
@@ -170,8 +179,8 @@ pub enum Action {
 }
 
 impl Action {
-    /// The names of all actions: those of their trace events, and `crash`, which shows in a trace as the next `start`.
-    pub const NAMES: [&str; 20] = [
+    /// The names of all actions: those of their trace events, and `crash` and `stop`, which show in a trace as the next `start`.
+    pub const NAMES: [&str; 21] = [
         "register",
         "fence",
         "unfence",
@@ -192,6 +201,7 @@ impl Action {
         "fetched",
         "propose-isr",
         "learn-isr",
+        "stop",
     ];
 
     /// The place of its name in [`Action::NAMES`].
@@ -217,6 +227,7 @@ impl Action {
             Action::Fetched { .. } => 17,
             Action::ProposeIsr { .. } => 18,
             Action::LearnIsr { .. } => 19,
+            Action::Stop { .. } => 20,
         }
     }
 
@@ -253,10 +264,12 @@ impl Rules {
 pub struct Budget {
     /// Records.
     pub records: u32,
-    /// Stops.
+    /// Stops at once.
     pub crashes: u32,
-    /// Stops that lose records, among the stops.
+    /// Those among them that lose records.
     pub lossy: u32,
+    /// Clean stops.
+    pub stops: u32,
     /// Sessions of living brokers that end.
     pub fences: u32,
     /// Members that leaders propose to drop from the ISR.
@@ -273,6 +286,7 @@ impl Budget {
         records: u32::MAX,
         crashes: u32::MAX,
         lossy: u32::MAX,
+        stops: u32::MAX,
         fences: u32::MAX,
         shrinks: u32::MAX,
         elections: u32::MAX,
@@ -287,6 +301,8 @@ pub struct Config {
     pub min_isr: u32,
     /// unclean.leader.election.enable.
     pub unclean: bool,
+    /// Whether there are eligible leader replicas (KIP-966).
+    pub elr: bool,
     /// A fetch to another leader replaces the one on its way: for exhaustive search. In a trace each pair has its own.
     pub one_flight: bool,
     /// The rules in force.
@@ -298,7 +314,13 @@ pub struct Config {
 impl Config {
     /// The full protocol without limits: what judges a trace.
     pub fn oracle(min_isr: u32, unclean: bool) -> Self {
-        Config { min_isr, unclean, one_flight: false, rules: Rules::ALL, budget: Budget::UNLIMITED }
+        Config { min_isr, unclean, elr: false, one_flight: false, rules: Rules::ALL, budget: Budget::UNLIMITED }
+    }
+
+    /// With eligible leader replicas, or without them.
+    #[must_use]
+    pub fn with_elr(self, elr: bool) -> Self {
+        Config { elr, ..self }
     }
 }
 

@@ -27,10 +27,14 @@ pub struct Bound {
     pub min_isr: u32,
     /// unclean.leader.election.enable.
     pub unclean: bool,
-    /// Stops of brokers.
+    /// Eligible leader replicas (KIP-966).
+    pub elr: bool,
+    /// Stops of brokers at once.
     pub crashes: u32,
-    /// Stops, among them, that lose records.
+    /// Those among them that lose records.
     pub lossy: u32,
+    /// Clean stops of brokers.
+    pub stops: u32,
     /// Sessions of living brokers that end.
     pub fences: u32,
     /// Members that leaders drop from the ISR.
@@ -55,8 +59,10 @@ pub const NOTHING: Bound = Bound {
     reads: false,
     min_isr: 2,
     unclean: false,
+    elr: false,
     crashes: 0,
     lossy: 0,
+    stops: 0,
     fences: 0,
     shrinks: 0,
     elections: 0,
@@ -109,8 +115,10 @@ fields! {
     "reads" reads Switch;
     "min-isr" min_isr Count;
     "unclean" unclean Switch;
+    "elr" elr Switch;
     "crashes" crashes Count;
     "lossy" lossy Count;
+    "stops" stops Count;
     "fences" fences Count;
     "shrinks" shrinks Count;
     "elections" elections Count;
@@ -131,12 +139,14 @@ impl Bound {
         Config {
             min_isr: self.min_isr,
             unclean: self.unclean,
+            elr: self.elr,
             one_flight: self.flights == 1,
             rules: Rules::ALL,
             budget: Budget {
                 records: self.records,
                 crashes: self.crashes,
                 lossy: self.lossy,
+                stops: self.stops,
                 fences: self.fences,
                 shrinks: self.shrinks,
                 elections: self.elections,
@@ -148,15 +158,17 @@ impl Bound {
     /// Whether a state within the bound fits its packed form. A leader epoch starts with each election: one on request,
     /// one for a fenced leader, and for a stop one each when the controller fences, registers and unfences the broker.
     pub fn check(&self) -> Result<(), String> {
-        let epochs = self.elections + 2 * self.fences + 3 * self.crashes;
+        let epochs = self.elections + 2 * self.fences + 3 * (self.crashes + self.stops);
         let small = [self.crashes, self.fences, self.shrinks, self.elections, self.retries, self.lossy];
         if self.brokers == 0 || self.brokers as usize > MAX_BROKERS {
             Err(format!("brokers: 1 to {MAX_BROKERS}"))
         } else if self.records > PackedLog::RECORDS {
             Err(format!("records: at most {}", PackedLog::RECORDS))
+        } else if self.stops > 3 {
+            Err("stops: at most 3".to_owned())
         } else if small.iter().any(|n| *n > 15) || epochs >= PackedLog::EPOCHS {
             Err(format!(
-                "elections + 2 fences + 3 crashes may reach {epochs} leader epochs, more than the {} that fit",
+                "elections + 2 fences + 3 (crashes + stops) may reach {epochs} leader epochs, more than the {} that fit",
                 PackedLog::EPOCHS - 1
             ))
         } else {
@@ -169,10 +181,15 @@ impl Bound {
         let writes = self.records > 0 && self.acks().next().is_some();
         let committed = self.records > 0 && self.acks_all && self.min_isr <= self.brokers;
         // A leader that is not the only replica, and another one after it.
-        let changes = self.brokers > 1 && (self.elections > 0 || self.fences > 0 || self.crashes > 0);
+        let changes = self.brokers > 1 && (self.elections + self.fences + self.crashes + self.stops > 0);
         let applies = |i: &Invariant| match i {
             _ if i.kind() == Kind::Always => true,
             Invariant::AckedOneIsLost => self.records > 0 && self.acks1 && changes,
+            // With eligible leader replicas it takes as many stops as copies, and none of the others left in the ISR.
+            Invariant::LastReplicaStanding if self.elr => {
+                let gone = self.shrinks + self.crashes + self.fences >= self.brokers;
+                committed && !self.unclean && self.lossy > 0 && self.crashes >= self.min_isr && gone
+            }
             // It takes a way out of the ISR for the others, and a loss of what the last one has.
             Invariant::LastReplicaStanding => {
                 committed && !self.unclean && self.lossy > 0 && self.shrinks + 1 >= self.brokers

@@ -23,8 +23,9 @@ pub fn error_name(code: ErrorCode) -> String {
 pub fn describe<L: Log>(before: &State<L>, action: &Action, after: &State<L>, config: &Config) -> String {
     let b = |b: BrokerId| &before.brokers[usize::from(b)];
     match *action {
-        Action::Register { broker, .. } => {
-            format!("controller: registers broker {broker} anew, fenced{}", changes(before, after))
+        Action::Register { broker, clean, .. } => {
+            let clean = if clean { " after a clean stop" } else { "" };
+            format!("controller: registers broker {broker} anew{clean}, fenced{}", changes(before, after))
         }
         Action::Fence { broker, .. } => format!("controller: fences broker {broker}{}", changes(before, after)),
         Action::Unfence { broker } => format!("controller: unfences broker {broker}{}", changes(before, after)),
@@ -41,6 +42,7 @@ pub fn describe<L: Log>(before: &State<L>, action: &Action, after: &State<L>, co
             format!("broker {broker}: stops, and loses its records from offset {keep}")
         }
         Action::Crash { broker, .. } => format!("broker {broker}: stops, and keeps its log"),
+        Action::Stop { broker, .. } => format!("broker {broker}: stops cleanly"),
         Action::Restart { broker } => {
             let r = b(broker);
             format!("broker {broker}: starts, log end {}, high watermark {}", r.log.end(), r.high_watermark)
@@ -137,12 +139,15 @@ pub fn describe<L: Log>(before: &State<L>, action: &Action, after: &State<L>, co
 fn partition(entry: &MetaEntry) -> String {
     let leader = entry.leader.map_or("no leader".to_owned(), |l| format!("leader {l}"));
     let fenced = if entry.fenced.is_empty() { String::new() } else { format!(", fenced {}", entry.fenced) };
-    format!("{leader}, epoch {}, ISR {}{fenced}", entry.leader_epoch, entry.isr)
+    let elr = if entry.elr.is_empty() { String::new() } else { format!(", ELR {}", entry.elr) };
+    let last = entry.last_known_leader.map_or(String::new(), |l| format!(", last known leader {l}"));
+    format!("{leader}, epoch {}, ISR {}{elr}{last}{fenced}", entry.leader_epoch, entry.isr)
 }
 
 fn changes<L: Log>(before: &State<L>, after: &State<L>) -> String {
     let (was, is) = (before.controller(), after.controller());
-    if (was.leader, was.leader_epoch, was.isr) == (is.leader, is.leader_epoch, is.isr) {
+    let parts = |e: &MetaEntry| (e.leader, e.leader_epoch, e.isr, e.elr, e.last_known_leader);
+    if parts(was) == parts(is) {
         String::new()
     } else {
         format!("; {}", partition(is))

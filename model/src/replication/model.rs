@@ -12,7 +12,7 @@ use super::bounds::Bound;
 use super::describe::describe;
 use super::log::{Log, PackedLog};
 use super::state::{AlterStatus, BrokerId, BrokerSet, Phase, State};
-use super::step::{self, alter_decision, high_watermark_limit};
+use super::step::{self, Departure, alter_decision, high_watermark_limit};
 use super::{normal, pack, properties};
 use crate::engine::Explore;
 
@@ -46,16 +46,19 @@ impl Replication {
     }
 
     /// Who may lead once `broker` has lost its session: a choice of one, or nobody.
-    fn successors(&self, state: &Packed, broker: BrokerId, leaves: bool) -> SmallVec<[Option<BrokerId>; 4]> {
-        let mut entry = *state.controller();
-        if entry.leader != Some(broker) {
+    fn successors(
+        &self,
+        state: &Packed,
+        broker: BrokerId,
+        departure: Departure,
+        leaves: bool,
+    ) -> SmallVec<[Option<BrokerId>; 4]> {
+        let n = state.brokers.len();
+        let (entry, elects) = step::departed(state.controller(), broker, departure, leaves, n, &self.config);
+        if !elects {
             return smallvec::smallvec![None];
         }
-        entry.fenced = entry.fenced.with(broker);
-        if leaves && entry.isr.len() > 1 {
-            entry.isr = entry.isr.without(broker);
-        }
-        let candidates = step::electable(&entry, state.brokers.len(), &self.config).0;
+        let candidates = step::electable(&entry, n, &self.config).0;
         if candidates.is_empty() { smallvec::smallvec![None] } else { candidates.iter().map(Some).collect() }
     }
 
@@ -66,12 +69,16 @@ impl Replication {
             let b = &state.brokers[usize::from(broker)];
             let registered = now.incarnations[usize::from(broker)] == b.incarnation;
             if b.alive && b.incarnation > now.incarnations[usize::from(broker)] {
-                let successors = self.successors(state, broker, self.holds(Rule::RegistrationLeavesIsr));
-                out.extend(successors.into_iter().map(|leader| Action::Register { broker, leader }));
+                let pretends = self.config.elr && !b.clean && !self.holds(Rule::RegistrationCleanProof);
+                for clean in [b.clean, true].into_iter().take(1 + usize::from(pretends)) {
+                    let departure = if clean { Departure::Whole } else { Departure::Unclean };
+                    let successors = self.successors(state, broker, departure, self.holds(Rule::RegistrationLeavesIsr));
+                    out.extend(successors.into_iter().map(|leader| Action::Register { broker, leader, clean }));
+                }
             }
             if !now.fenced.contains(broker) && (!b.alive || used.fences < budget.fences) {
                 if self.holds(Rule::FencingLeavesIsr) {
-                    let successors = self.successors(state, broker, true);
+                    let successors = self.successors(state, broker, Departure::Whole, true);
                     out.extend(successors.into_iter().map(|leader| Action::Fence { broker, leader }));
                 } else {
                     out.push(Action::Fence { broker, leader: None });
@@ -102,6 +109,9 @@ impl Replication {
             if used.lossy < budget.lossy {
                 out.extend((0..b.log.end()).map(|keep| Action::Crash { broker, keep, high_watermark: 0 }));
             }
+        }
+        if used.stops < budget.stops {
+            out.push(Action::Stop { broker, high_watermark: b.high_watermark });
         }
         let first = b.applied.map_or(state.metadata.base, |a| a + 1);
         for index in first..=state.metadata.last_index() {
@@ -298,7 +308,7 @@ fn condition<const I: usize>(model: &Replication, state: &Packed) -> bool {
     let invariant = Invariant::ALL[I];
     let holds = || properties::holds(invariant, state, &model.config);
     match invariant.kind() {
-        Kind::Always => !properties::promised(invariant, state) || holds(),
+        Kind::Always => !properties::promised(invariant, state, &model.config) || holds(),
         _ => holds(),
     }
 }
@@ -324,6 +334,8 @@ const CONDITIONS: [fn(&Replication, &Packed) -> bool; Invariant::ALL.len()] = [
     condition::<16>,
     condition::<17>,
     condition::<18>,
+    condition::<19>,
+    condition::<20>,
 ];
 
 impl Explore for Replication {

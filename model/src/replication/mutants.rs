@@ -29,6 +29,8 @@ pub struct Mutant {
 const READS: Bound = Bound { records: 1, acks0: true, reads: true, ..NOTHING };
 /// Two brokers, one of which loses its log when it has left the ISR.
 const LOSS: Bound = Bound { brokers: 2, min_isr: 1, crashes: 1, lossy: 1, shrinks: 1, ..READS };
+/// Two copies of which one may be lost, with eligible leader replicas.
+const ELR: Bound = Bound { elr: true, brokers: 2, crashes: 1, lossy: 1, ..READS };
 
 /// The mutant of a rule; none if the rule is not about anything that the model has.
 pub fn mutant(rule: Rule) -> Option<Mutant> {
@@ -103,6 +105,25 @@ pub fn mutant(rule: Rule) -> Option<Mutant> {
         Rule::RegistrationCatchUp => (
             Bound { brokers: 2, records: 2, acks0: true, crashes: 1, lossy: 1, ..NOTHING },
             Caught(Some(Invariant::LogMatching)),
+        ),
+        Rule::RegistrationCleanProof | Rule::ElrUncleanLeaves => {
+            (ELR, Caught(Some(Invariant::LeaderCandidateCompleteness)))
+        }
+        Rule::ElrFromIsr => {
+            (Bound { elr: true, shrinks: 2, ..READS }, Caught(Some(Invariant::LeaderCandidateCompleteness)))
+        }
+        Rule::ElrBelowMinIsr => (
+            Bound { elr: true, brokers: 2, min_isr: 1, shrinks: 1, ..READS },
+            Caught(Some(Invariant::LeaderCandidateCompleteness)),
+        ),
+        // One copy less than min.insync.replicas, and then one stop is enough.
+        Rule::ElectionElrWhenIsrEmpty => (
+            Bound { elections: 1, shrinks: 1, acks0: false, acks_all: true, reads: false, ..ELR },
+            Caught(Some(Invariant::AckedAllIsDurable)),
+        ),
+        Rule::ElectionLastKnownLeader => (
+            Bound { min_isr: 1, shrinks: 1, lossy: 0, ..ELR },
+            Caught(Some(Invariant::LeaderCompleteness)),
         ),
         Rule::AckHighWatermark => (Bound { reads: false, ..BASE }, Caught(Some(Invariant::AckedAllIsReplicated))),
         Rule::AckMinIsr => (

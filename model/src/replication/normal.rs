@@ -4,7 +4,7 @@ use bellwether_trace::{ErrorCode, Rule};
 
 use super::action::Config;
 use super::log::PackedLog;
-use super::state::{AlterStatus, Answer, BrokerId, Phase, State};
+use super::state::{AlterStatus, Answer, BrokerId, BrokerSet, Phase, State};
 
 /// Brings a state into its normal form.
 pub fn normalise(state: &mut State<PackedLog>, config: &Config) {
@@ -69,10 +69,17 @@ fn drop_settled_alters(state: &mut State<PackedLog>, config: &Config) {
 
 /// Fields that nobody will read.
 fn forget_the_unread(state: &mut State<PackedLog>, config: &Config) {
+    // Only the controller reads these, and only of its own state.
+    let last = state.metadata.entries.len() - 1;
+    for e in &mut state.metadata.entries[..last] {
+        e.elr = BrokerSet::default();
+        e.last_known_leader = None;
+    }
     for i in 0..state.brokers.len() {
         let view = state.view(i as BrokerId).copied();
         let leads = state.leads(i as BrokerId);
         let b = &mut state.brokers[i];
+        b.clean &= config.elr;
         // Who does not lead uses no ISR, and every entry that makes it a leader has a later partition epoch.
         if let Some(view) = view.filter(|_| !leads) {
             b.isr = view.isr;

@@ -107,7 +107,10 @@ fn portrait(state: &State<PackedLog>, i: usize) -> u64 {
         | u64::from(b.applied.map_or(255, |a| a)) << 24
         | u64::from(b.high_watermark) << 32
         | u64::from(b.isr.len()) << 40
-        | u64::from(b.pending.map_or(0, BrokerSet::len)) << 44;
+        | u64::from(b.pending.map_or(0, BrokerSet::len)) << 44
+        | u64::from(now.elr.contains(id)) << 48
+        | u64::from(now.last_known_leader == Some(id)) << 49
+        | u64::from(b.clean) << 50;
     hasher.write_u64(roles);
     let (records, starts, len) = b.log.raw();
     hasher.write_u64(records);
@@ -134,7 +137,7 @@ fn write(state: &State<PackedLog>, order: &Order, out: &mut Vec<u8>) {
         (u.records, u.crashes),
         (u.lossy, u.fences),
         (u.shrinks, u.elections),
-        (u.retries, u.unclean << 1 | u.standing),
+        (u.retries, u.stops << 2 | u.unclean << 1 | u.standing),
     ] {
         out.push((pair.0 << 4 | pair.1) as u8);
     }
@@ -144,7 +147,13 @@ fn write(state: &State<PackedLog>, order: &Order, out: &mut Vec<u8>) {
     out.push(state.metadata.entries.len() as u8);
     for e in &state.metadata.entries {
         out.push(order.broker(e.leader) << 4 | e.leader_epoch as u8);
-        out.extend([order.set(e.isr), order.set(e.fenced), e.partition_epoch as u8]);
+        // A set has five bits: above those of the ISR stands the last known leader, and above the fenced whether an ELR follows.
+        let last_known = e.last_known_leader.map_or(0, |l| order.broker(Some(l)) + 1);
+        let fenced = order.set(e.fenced) | u8::from(!e.elr.is_empty()) << 7;
+        out.extend([order.set(e.isr) | last_known << 5, fenced, e.partition_epoch as u8]);
+        if !e.elr.is_empty() {
+            out.push(order.set(e.elr));
+        }
         out.extend(order.old().map(|b| e.incarnations[b] as u8));
     }
     for old in order.old() {
@@ -168,7 +177,8 @@ fn write_broker(b: &Broker<PackedLog>, order: &Order, out: &mut Vec<u8>) {
             | u8::from(known) << 4
             | (b.fetches.len() as u8) << 5,
     );
-    out.extend([b.incarnation as u8, b.applied.map_or(255, |a| a as u8), b.high_watermark as u8]);
+    // Incarnations are small: the highest bit says whether the last stop was clean.
+    out.extend([b.incarnation as u8 | u8::from(b.clean) << 7, b.applied.map_or(255, |a| a as u8), b.high_watermark as u8]);
     write_records(&b.log, out);
     let (_, mut starts, _) = b.log.raw();
     // A byte an epoch (number, start) and an end mark: starts are small, so that no entry looks like the mark.
@@ -244,8 +254,8 @@ pub fn unpack(bytes: &[u8], n: usize) -> State<PackedLog> {
         *pair = (u32::from(b >> 4), u32::from(b & 15));
     }
     let [(records, crashes), (lossy, fences), (shrinks, elections), (retries, flags)] = pairs;
-    let used =
-        Used { records, crashes, lossy, fences, shrinks, elections, retries, unclean: flags >> 1, standing: flags & 1 };
+    let (stops, unclean, standing) = (flags >> 2, flags >> 1 & 1, flags & 1);
+    let used = Used { records, crashes, lossy, stops, fences, shrinks, elections, retries, unclean, standing };
     let [seen, acked_all, acked_one] = std::array::from_fn(|_| r.records(0));
     let entries = (0..r.u8()).map(|_| r.entry(n)).collect();
     let metadata = Metadata { base: 0, entries };
@@ -287,19 +297,22 @@ impl Reader<'_> {
 
     fn entry(&mut self, n: usize) -> MetaEntry {
         let first = self.u8();
+        let (isr, fenced, partition_epoch) = (self.u8(), self.u8(), self.u32());
         MetaEntry {
             leader: (first >> 4 != 15).then_some(first >> 4),
             leader_epoch: u32::from(first & 15),
-            isr: self.set(),
-            fenced: self.set(),
-            partition_epoch: self.u32(),
+            isr: BrokerSet(isr & 31),
+            elr: if fenced & 128 == 0 { BrokerSet::default() } else { self.set() },
+            last_known_leader: (isr >> 5).checked_sub(1),
+            fenced: BrokerSet(fenced & 31),
+            partition_epoch,
             incarnations: self.incarnations(n),
         }
     }
 
     fn broker(&mut self, n: usize) -> Broker<PackedLog> {
         let flags = self.u8();
-        let incarnation = self.u8().into();
+        let life = self.u8();
         let applied = Some(self.u32()).filter(|a| *a != 255);
         let high_watermark = self.u32();
         let log = self.records(0);
@@ -328,7 +341,8 @@ impl Reader<'_> {
         Broker {
             alive: flags & 1 != 0,
             lossy: flags & 2 != 0,
-            incarnation,
+            clean: life & 128 != 0,
+            incarnation: (life & 127).into(),
             applied,
             log: PackedLog::from_raw(records, starts, len),
             high_watermark,

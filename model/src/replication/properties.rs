@@ -10,7 +10,7 @@ use super::step::{fetched_outcome, min_isr};
 /// The invariants of kind `always` that Kafka promises here and that this state breaks.
 pub fn violations<L: Log>(state: &State<L>, config: &Config) -> Vec<Invariant> {
     use bellwether_trace::Kind;
-    let broken = |i: &Invariant| i.kind() == Kind::Always && promised(*i, state) && !holds(*i, state, config);
+    let broken = |i: &Invariant| i.kind() == Kind::Always && promised(*i, state, config) && !holds(*i, state, config);
     Invariant::ALL.iter().copied().filter(broken).collect()
 }
 
@@ -18,14 +18,19 @@ pub fn violations<L: Log>(state: &State<L>, config: &Config) -> Vec<Invariant> {
 ///
 /// After an unclean election nothing about committed records is promised. A stop that loses records breaks no promise,
 /// since its broker leaves the ISR when it registers again, unless it is the ISR's only member: then what it lost may be
-/// lost for all (last replica standing, KIP-966). How many logs have a record, a stop with a loss does change.
-pub fn promised<L: Log>(invariant: Invariant, state: &State<L>) -> bool {
+/// lost for all (last replica standing). With eligible leader replicas it leaves the ISR in any case, and fewer stops than
+/// min.insync.replicas, clean ones not counted, leave a candidate that has everything (KIP-966); after more of them the last
+/// known leader may be elected, and what it has lost is lost for all. How many logs have a record, a stop with a loss does
+/// change.
+pub fn promised<L: Log>(invariant: Invariant, state: &State<L>, config: &Config) -> bool {
+    let survives = config.elr && state.used.crashes < min_isr(state, config);
     match invariant {
         Invariant::LeaderCompleteness
         | Invariant::StrongIsr
+        | Invariant::LeaderCandidateCompleteness
         | Invariant::WeakIsr
         | Invariant::ConsistentRead
-        | Invariant::AckedAllIsDurable => state.used.unclean == 0 && state.used.standing == 0,
+        | Invariant::AckedAllIsDurable => state.used.unclean == 0 && (state.used.standing == 0 || survives),
         Invariant::AckedAllIsReplicated | Invariant::CommittedIsReplicated => {
             state.used.unclean == 0 && state.used.lossy == 0
         }
@@ -41,21 +46,34 @@ pub fn holds<L: Log>(invariant: Invariant, state: &State<L>, config: &Config) ->
         Invariant::StrongIsr => {
             state.controller().isr.iter().all(|b| excused(state, state.controller(), b) || has_committed(state, b))
         }
+        Invariant::LeaderCandidateCompleteness => {
+            let c = state.controller();
+            let ready = |b: &BrokerId| state.broker(*b).is_some_and(|b| b.alive) && !excused(state, c, *b);
+            c.isr.union(c.elr).iter().filter(ready).all(|b| has_committed(state, b))
+        }
+        Invariant::ElrDisjoint => {
+            let c = state.controller();
+            c.isr.minus(c.elr) == c.isr && (config.elr || c.elr.is_empty())
+        }
         Invariant::WeakIsr => weak_isr(state),
         Invariant::ConsistentRead => state.ids().filter(|b| state.leads(*b)).all(|b| {
             let broker = &state.brokers[usize::from(b)];
             broker.log.common_prefix(&state.seen) >= broker.high_watermark.min(state.seen.end())
         }),
-        Invariant::QuorumSuperset => state
-            .current_leader()
-            .is_none_or(|l| state.brokers[usize::from(l)].maximal_isr().includes(state.controller().isr)),
+        Invariant::QuorumSuperset => state.current_leader().is_none_or(|l| {
+            let (c, b) = (state.controller(), &state.brokers[usize::from(l)]);
+            // A leader that holds its ISR for too small commits nothing, so that the ELR need not count for it.
+            let commits = b.isr.len() >= min_isr(state, config);
+            b.maximal_isr().includes(if commits { c.isr.union(c.elr) } else { c.isr })
+        }),
         Invariant::HighWatermarkInLog => state.brokers.iter().all(|b| b.high_watermark <= b.log.end()),
         Invariant::LeaderInIsr => state.controller().leader.is_none_or(|l| state.controller().isr.contains(l)),
         Invariant::OneLeaderPerEpoch => one_leader_per_epoch(state),
         Invariant::NoFencedInIsr => {
             let c = state.controller();
             let overlap = BrokerSet(c.fenced.0 & c.isr.0);
-            c.leader.is_none_or(|l| !c.fenced.contains(l)) && (overlap.is_empty() || c.isr.len() == 1)
+            let last = c.isr.len() == 1 && !config.elr;
+            c.leader.is_none_or(|l| !c.fenced.contains(l)) && (overlap.is_empty() || last)
         }
         Invariant::AckedAllIsDurable => state.current_leader().is_none_or(|l| has(state, l, &state.acked_all)),
         Invariant::AckedAllIsReplicated => copies(state, &state.acked_all) >= min_isr(state, config),

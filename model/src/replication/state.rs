@@ -108,7 +108,11 @@ pub struct MetaEntry {
     pub leader_epoch: Epoch,
     /// The committed in-sync replicas.
     pub isr: BrokerSet,
-    /// Grows with each change of leader or ISR.
+    /// The eligible leader replicas (KIP-966): none unless the partition has them.
+    pub elr: BrokerSet,
+    /// Who led when the ISR became empty; none while there is a leader.
+    pub last_known_leader: Option<BrokerId>,
+    /// Grows with each change of leader, ISR or ELR.
     pub partition_epoch: u32,
     /// Brokers without a session.
     pub fenced: BrokerSet,
@@ -238,6 +242,8 @@ pub struct Broker<L> {
     pub alive: bool,
     /// It lost records when it stopped, and has not registered since.
     pub lossy: bool,
+    /// Its last stop was clean, and it can prove it: it has not registered since, and did so in the life before.
+    pub clean: bool,
     /// How often it has started.
     pub incarnation: u16,
     /// The metadata entry that it acts on; none after a start.
@@ -292,10 +298,12 @@ impl<L: Log> Broker<L> {
 pub struct Used {
     /// Records produced: also the number of the next one.
     pub records: u32,
-    /// Stops.
+    /// Stops at once.
     pub crashes: u32,
-    /// Stops that lost records.
+    /// Such stops that lost records.
     pub lossy: u32,
+    /// Clean stops.
+    pub stops: u32,
     /// Sessions of living brokers that ended.
     pub fences: u32,
     /// Members that leaders proposed to drop from the ISR.
@@ -306,7 +314,8 @@ pub struct Used {
     pub retries: u32,
     /// Elections of a replica outside of the ISR, by configuration: 0, or 1 for any number.
     pub unclean: u32,
-    /// Registrations of an only member of the ISR that had lost records: 0, or 1 for any number.
+    /// Registrations of an only member of the ISR that had lost records; with eligible leader replicas, elections of the last
+    /// known leader after a loss: 0, or 1 for any number.
     pub standing: u32,
 }
 
@@ -342,6 +351,7 @@ impl<L: Log> State<L> {
         let broker = |s: &Start| Broker {
             alive: s.alive,
             lossy: false,
+            clean: false,
             incarnation: s.incarnation,
             applied: None,
             log: L::default(),
@@ -371,6 +381,8 @@ impl<L: Log> State<L> {
             leader: Some(0),
             leader_epoch: 0,
             isr: BrokerSet::all(replicas),
+            elr: BrokerSet::default(),
+            last_known_leader: None,
             partition_epoch: 0,
             fenced: BrokerSet::default(),
             incarnations: std::array::from_fn(|b| u16::from(b < replicas)),

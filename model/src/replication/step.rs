@@ -11,7 +11,7 @@ mod replica;
 
 use bellwether_trace::Rule;
 
-pub use controller::{alter_decision, electable};
+pub use controller::{Departure, alter_decision, departed, electable};
 pub use fetch::{fetch_verdict, fetched_outcome};
 pub use leader::high_watermark_limit;
 
@@ -31,12 +31,13 @@ pub fn advance<L: Log>(state: &mut State<L>, action: &Action, config: &Config) -
     let n = state.brokers.len() as BrokerId;
     require(parties(action).into_iter().flatten().all(|b| b < n), "there is no such replica")?;
     match *action {
-        Action::Register { broker, leader } => controller::register(state, broker, leader, config),
+        Action::Register { broker, leader, clean } => controller::register(state, broker, leader, clean, config),
         Action::Fence { broker, leader } => controller::fence(state, broker, leader, config),
         Action::Unfence { broker } => controller::unfence(state, broker, config),
         Action::Elect { leader } => controller::elect(state, leader, config),
         Action::AlterPartition { broker } => controller::alter_partition(state, broker, config),
         Action::Crash { broker, keep, high_watermark } => replica::crash(state, broker, keep, high_watermark, config),
+        Action::Stop { broker, high_watermark } => replica::stop(state, broker, high_watermark, config),
         Action::Restart { broker } => replica::restart(state, broker),
         Action::Apply { broker, index } => replica::apply(state, broker, index, config),
         Action::Produce { broker, acks, count } => leader::produce(state, broker, acks, count, config),
@@ -56,7 +57,7 @@ pub fn advance<L: Log>(state: &mut State<L>, action: &Action, config: &Config) -
 
 fn parties(action: &Action) -> [Option<BrokerId>; 2] {
     match *action {
-        Action::Register { broker, leader } | Action::Fence { broker, leader } => [Some(broker), leader],
+        Action::Register { broker, leader, .. } | Action::Fence { broker, leader } => [Some(broker), leader],
         Action::Elect { leader } => [Some(leader), None],
         Action::Fetch { follower, leader }
         | Action::Receive { follower, leader }
@@ -65,6 +66,7 @@ fn parties(action: &Action) -> [Option<BrokerId>; 2] {
         Action::Unfence { broker }
         | Action::AlterPartition { broker }
         | Action::Crash { broker, .. }
+        | Action::Stop { broker, .. }
         | Action::Restart { broker }
         | Action::Apply { broker, .. }
         | Action::Produce { broker, .. }

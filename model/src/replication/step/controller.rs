@@ -7,44 +7,97 @@ use crate::replication::action::{Config, Refusal};
 use crate::replication::log::Log;
 use crate::replication::state::{AlterStatus, BrokerId, BrokerSet, MetaEntry, State};
 
-/// Who may become leader, and whether such an election is clean (leaves the ISR as it is). Members of the ISR with a
-/// session come first; with unclean.leader.election.enable anybody with a session if there is none of them.
+/// Who may become leader, and whether such an election is clean. Members of the ISR with a session come first; if the ISR
+/// is empty, members of the ELR; if both are, the last known leader. With unclean.leader.election.enable anybody with a
+/// session if there is none of them. (`PartitionChangeBuilder.electAnyLeader`)
 pub fn electable(entry: &MetaEntry, replicas: usize, config: &Config) -> (BrokerSet, bool) {
-    let clean = entry.isr.minus(entry.fenced);
+    let rules = config.rules;
     let unfenced = BrokerSet::all(replicas).minus(entry.fenced);
-    if !config.rules.holds(Rule::ElectionInSync) {
-        (unfenced, true)
-    } else if clean.is_empty() && config.unclean {
-        (unfenced, false)
-    } else {
-        (clean, true)
+    if !rules.holds(Rule::ElectionInSync) {
+        return (unfenced, true);
     }
+    let mut clean = entry.isr.minus(entry.fenced);
+    if config.elr && (entry.isr.is_empty() || !rules.holds(Rule::ElectionElrWhenIsrEmpty)) {
+        clean = clean.union(entry.elr.minus(entry.fenced));
+    }
+    if config.elr && entry.isr.is_empty() && entry.elr.is_empty() {
+        let last = if rules.holds(Rule::ElectionLastKnownLeader) {
+            entry.last_known_leader.into_iter().collect::<BrokerSet>().minus(entry.fenced)
+        } else {
+            unfenced
+        };
+        if !last.is_empty() {
+            return (last, false);
+        }
+    }
+    if clean.is_empty() && config.unclean { (unfenced, false) } else { (clean, true) }
 }
 
-/// A leader, or none, begins a new leader epoch. Returns whether it was elected uncleanly by configuration.
-fn lead(entry: &mut MetaEntry, leader: Option<BrokerId>, config: &Config) -> bool {
+/// What an election gave up.
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
+struct Costs {
+    /// The leader was in neither ISR nor ELR, and the configuration allows it.
+    unclean: bool,
+    /// The last known leader was elected, of whom nobody knows whether it has everything.
+    last_known: bool,
+}
+
+/// A leader, or none, begins a new leader epoch.
+fn lead(entry: &mut MetaEntry, leader: Option<BrokerId>, config: &Config) -> Costs {
     entry.leader = leader;
     if config.rules.holds(Rule::ElectionNewEpoch) {
         entry.leader_epoch += 1;
     }
-    match leader {
-        Some(l) if !entry.isr.contains(l) => {
-            entry.isr = BrokerSet::only(l);
-            config.rules.holds(Rule::ElectionInSync)
-        }
-        _ => false,
+    let Some(l) = leader.filter(|l| !entry.isr.contains(*l)) else { return Costs::default() };
+    let nobody = entry.isr.is_empty() && entry.elr.is_empty();
+    entry.isr = BrokerSet::only(l);
+    if entry.elr.contains(l) {
+        entry.elr = entry.elr.without(l);
+        return Costs::default();
     }
+    entry.elr = BrokerSet::default();
+    let last_known = config.elr && nobody && entry.last_known_leader.is_some();
+    Costs { unclean: !last_known && config.rules.holds(Rule::ElectionInSync), last_known }
 }
 
-/// The record is written: the partition epoch grows if leader or ISR changed.
-fn commit<L: Log>(state: &mut State<L>, mut entry: MetaEntry, unclean: bool) {
+/// The ELR that goes with another ISR (`PartitionChangeBuilder.maybePopulateTargetElr`): nobody while the ISR has
+/// min.insync.replicas; below that, whoever leaves the ISR has all that is committed, since the high watermark stands still.
+fn populate_elr(entry: &mut MetaEntry, old_isr: BrokerSet, unclean: Option<BrokerId>, replicas: usize, config: &Config) {
+    if !config.elr {
+        return;
+    }
+    let rules = config.rules;
+    if entry.isr.len() >= config.min_isr.min(replicas as u32) && rules.holds(Rule::ElrBelowMinIsr) {
+        entry.elr = BrokerSet::default();
+        return;
+    }
+    let candidates =
+        if rules.holds(Rule::ElrFromIsr) { entry.elr.union(old_isr) } else { BrokerSet::all(replicas) }.minus(entry.isr);
+    let unclean = unclean.filter(|_| rules.holds(Rule::ElrUncleanLeaves));
+    entry.elr = unclean.map_or(candidates, |b| candidates.without(b));
+}
+
+/// The record is written: the partition epoch grows if anything of the partition changed.
+fn commit<L: Log>(state: &mut State<L>, mut entry: MetaEntry, costs: Costs, config: &Config) {
     let last = state.controller();
-    if (entry.leader, entry.leader_epoch, entry.isr) != (last.leader, last.leader_epoch, last.isr) {
+    if config.elr {
+        if entry.leader.is_some() {
+            entry.last_known_leader = None;
+        } else if entry.isr.is_empty() && !last.isr.is_empty() {
+            entry.last_known_leader = last.leader;
+        }
+    }
+    let partition = |e: &MetaEntry| (e.leader, e.leader_epoch, e.isr, e.elr, e.last_known_leader);
+    if partition(&entry) != partition(last) {
         entry.partition_epoch += 1;
     }
     state.metadata.entries.push(entry);
-    if unclean {
+    if costs.unclean {
         state.used.unclean = 1;
+    }
+    // Whoever led last has everything, unless it has lost something.
+    if costs.last_known && state.used.lossy > 0 {
+        state.used.standing = 1;
     }
 }
 
@@ -53,11 +106,20 @@ fn choose<L: Log>(
     entry: &mut MetaEntry,
     leader: Option<BrokerId>,
     config: &Config,
-) -> Result<bool, Refusal> {
+) -> Result<Costs, Refusal> {
     let (candidates, _) = electable(entry, state.brokers.len(), config);
     match leader {
         Some(l) => {
-            guard(config, Rule::ElectionInSync, candidates.contains(l), "it is not an unfenced member of the ISR")?
+            let nobody = config.elr && entry.isr.is_empty() && entry.elr.is_empty() && !config.unclean;
+            let elr = config.elr && entry.elr.contains(l) && !entry.isr.is_empty();
+            let (rule, why) = if nobody {
+                (Rule::ElectionLastKnownLeader, "ISR and ELR are empty, and it is not the unfenced last known leader")
+            } else if elr {
+                (Rule::ElectionElrWhenIsrEmpty, "it is in the ELR, but the ISR is not empty")
+            } else {
+                (Rule::ElectionInSync, "it is not an unfenced member of the ISR")
+            };
+            guard(config, rule, candidates.contains(l), why)?;
         }
         None => require(candidates.is_empty(), "there is a replica that can lead")?,
     }
@@ -67,24 +129,56 @@ fn choose<L: Log>(
     Ok(lead(entry, leader, config))
 }
 
-/// A broker has lost its session: it leaves the ISR unless it is the last member, and leads nothing.
+/// How a broker goes.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Departure {
+    /// Its session ended, or it has stopped cleanly: it has what it had.
+    Whole,
+    /// It has stopped in another way, and may have lost records.
+    Unclean,
+}
+
+/// The partition when a broker has lost its session, before the election that may follow, and whether one does. The
+/// broker leaves the ISR; without eligible leader replicas the last member stays.
+pub fn departed(
+    entry: &MetaEntry,
+    broker: BrokerId,
+    departure: Departure,
+    leaves_isr: bool,
+    replicas: usize,
+    config: &Config,
+) -> (MetaEntry, bool) {
+    let mut next = *entry;
+    next.fenced = next.fenced.with(broker);
+    let unclean = departure == Departure::Unclean;
+    let touched = entry.isr.contains(broker) || unclean && entry.elr.contains(broker);
+    if leaves_isr && (entry.isr.len() > 1 || config.elr) {
+        next.isr = next.isr.without(broker);
+    }
+    if touched && leaves_isr {
+        populate_elr(&mut next, entry.isr, unclean.then_some(broker), replicas, config);
+    }
+    let orphan = config.elr && touched && entry.leader.is_none() && !electable(&next, replicas, config).0.is_empty();
+    (next, entry.leader == Some(broker) || orphan)
+}
+
+/// A broker has lost its session.
 fn depart<L: Log>(
     state: &State<L>,
     entry: &mut MetaEntry,
     broker: BrokerId,
     leader: Option<BrokerId>,
+    departure: Departure,
     leaves_isr: bool,
     config: &Config,
-) -> Result<bool, Refusal> {
-    entry.fenced = entry.fenced.with(broker);
-    if leaves_isr && entry.isr.len() > 1 {
-        entry.isr = entry.isr.without(broker);
-    }
-    if entry.leader == Some(broker) {
+) -> Result<Costs, Refusal> {
+    let (next, elects) = departed(entry, broker, departure, leaves_isr, state.brokers.len(), config);
+    *entry = next;
+    if elects {
         choose(state, entry, leader, config)
     } else {
         require(leader.is_none(), "the broker did not lead, so there is no election")?;
-        Ok(false)
+        Ok(Costs::default())
     }
 }
 
@@ -92,6 +186,7 @@ pub(super) fn register<L: Log>(
     state: &mut State<L>,
     broker: BrokerId,
     leader: Option<BrokerId>,
+    clean: bool,
     config: &Config,
 ) -> Result<(), Refusal> {
     let b = me(state, broker);
@@ -99,15 +194,20 @@ pub(super) fn register<L: Log>(
     let mut entry = *state.controller();
     require(b.alive, "the broker is down")?;
     require(b.incarnation > entry.incarnations[usize::from(broker)], "this incarnation has registered already")?;
+    guard(config, Rule::RegistrationCleanProof, b.clean || !clean, "the broker cannot prove that it had stopped cleanly")?;
+    require(clean || !b.clean, "the broker proves that it had stopped cleanly")?;
     entry.incarnations[usize::from(broker)] = b.incarnation;
     let leaves = config.rules.holds(Rule::RegistrationLeavesIsr);
-    let unclean = depart(state, &mut entry, broker, leader, leaves, config)?;
+    let departure = if clean { Departure::Whole } else { Departure::Unclean };
+    let costs = depart(state, &mut entry, broker, leader, departure, leaves, config)?;
     // The last replica standing comes back, and what it lost nobody else may have.
-    if lost && entry.isr == BrokerSet::only(broker) {
+    if lost && entry.isr == BrokerSet::only(broker) && !config.elr {
         state.used.standing = 1;
     }
-    me_mut(state, broker).lossy = false;
-    commit(state, entry, unclean);
+    let b = me_mut(state, broker);
+    b.lossy = false;
+    b.clean = false;
+    commit(state, entry, costs, config);
     Ok(())
 }
 
@@ -123,14 +223,14 @@ pub(super) fn fence<L: Log>(
     if alive {
         in_budget(state.used.fences, 1, config.budget.fences)?;
     }
-    let unclean = if config.rules.holds(Rule::FencingLeavesIsr) {
-        depart(state, &mut entry, broker, leader, true, config)?
+    let costs = if config.rules.holds(Rule::FencingLeavesIsr) {
+        depart(state, &mut entry, broker, leader, Departure::Whole, true, config)?
     } else {
         require(leader.is_none(), "without the rule, fencing elects nobody")?;
         entry.fenced = entry.fenced.with(broker);
-        false
+        Costs::default()
     };
-    commit(state, entry, unclean);
+    commit(state, entry, costs, config);
     state.used.fences += u32::from(alive);
     Ok(())
 }
@@ -143,12 +243,12 @@ pub(super) fn unfence<L: Log>(state: &mut State<L>, broker: BrokerId, config: &C
     require(entry.fenced.contains(broker), "the broker is not fenced")?;
     require(b.applied.is_some(), "the broker has not caught up with the metadata log")?;
     entry.fenced = entry.fenced.without(broker);
-    let mut unclean = false;
+    let mut costs = Costs::default();
     // A partition without a leader takes this one, if it can lead.
     if entry.leader.is_none() && electable(&entry, state.brokers.len(), config).0.contains(broker) {
-        unclean = lead(&mut entry, Some(broker), config);
+        costs = lead(&mut entry, Some(broker), config);
     }
-    commit(state, entry, unclean);
+    commit(state, entry, costs, config);
     Ok(())
 }
 
@@ -156,8 +256,8 @@ pub(super) fn elect<L: Log>(state: &mut State<L>, leader: BrokerId, config: &Con
     let mut entry = *state.controller();
     require(entry.leader != Some(leader), "it leads already")?;
     in_budget(state.used.elections, 1, config.budget.elections)?;
-    let unclean = choose(state, &mut entry, Some(leader), config)?;
-    commit(state, entry, unclean);
+    let costs = choose(state, &mut entry, Some(leader), config)?;
+    commit(state, entry, costs, config);
     state.used.elections += 1;
     Ok(())
 }
@@ -206,7 +306,8 @@ pub(super) fn alter_partition<L: Log>(state: &mut State<L>, broker: BrokerId, co
     let mut partition_epoch = 0;
     if error == ErrorCode::None {
         let mut entry = *state.controller();
-        entry.isr = alter.isr;
+        let old_isr = std::mem::replace(&mut entry.isr, alter.isr);
+        populate_elr(&mut entry, old_isr, None, state.brokers.len(), config);
         entry.partition_epoch += 1;
         partition_epoch = entry.partition_epoch;
         state.metadata.entries.push(entry);

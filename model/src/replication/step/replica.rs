@@ -24,9 +24,34 @@ pub(super) fn crash<L: Log>(
     state.used.crashes += 1;
     state.used.lossy += lossy;
     let b = me_mut(state, broker);
-    b.alive = false;
     b.lossy |= lossy > 0;
+    b.clean = false;
     b.log.truncate(keep);
+    go_down(state, broker, high_watermark);
+    Ok(())
+}
+
+/// A clean stop loses nothing. The marker holds the broker epoch, so whoever has not registered can prove nothing by it.
+pub(super) fn stop<L: Log>(
+    state: &mut State<L>,
+    broker: BrokerId,
+    high_watermark: Offset,
+    config: &Config,
+) -> Result<(), Refusal> {
+    let b = me(state, broker);
+    require(b.alive, "the broker is down")?;
+    require(high_watermark <= b.log.end(), "the recovered high watermark is above the recovered log end")?;
+    in_budget(state.used.stops, 1, config.budget.stops)?;
+    let registered = state.controller().incarnations[usize::from(broker)] == b.incarnation;
+    state.used.stops += 1;
+    me_mut(state, broker).clean = registered;
+    go_down(state, broker, high_watermark);
+    Ok(())
+}
+
+fn go_down<L: Log>(state: &mut State<L>, broker: BrokerId, high_watermark: Offset) {
+    let b = me_mut(state, broker);
+    b.alive = false;
     b.high_watermark = high_watermark;
     b.forget_volatile();
     // What it has sent may still arrive; what was sent to it, or is parked with it, or came back for it, is lost.
@@ -35,7 +60,6 @@ pub(super) fn crash<L: Log>(
     for other in state.brokers.iter_mut() {
         other.fetches.retain(|f| f.leader != broker || matches!(f.phase, Phase::Answered(_)));
     }
-    Ok(())
 }
 
 pub(super) fn restart<L: Log>(state: &mut State<L>, broker: BrokerId) -> Result<(), Refusal> {
