@@ -37,7 +37,8 @@ fn verify_holds_and_names_states_events_kills_and_records() {
     assert_eq!((report["accepted"].as_bool(), number("kills")), (Some(true), 2));
     assert!(number("acknowledged") > 2_000 && number("acknowledged") == number("found"), "{report:#}");
     assert!(number("events") > 5_000, "{report:#}");
-    let states: u64 = report["check"]["models"].as_array().unwrap().iter().map(|m| m["distinct"].as_u64().unwrap()).sum();
+    let states: u64 =
+        report["check"]["models"].as_array().unwrap().iter().map(|m| m["distinct"].as_u64().unwrap()).sum();
     assert!(states > 1_000_000, "{states}");
     for trace in report["traces"].as_array().unwrap() {
         assert!(Path::new(trace.as_str().unwrap()).exists(), "{trace}");
