@@ -4,6 +4,7 @@ mod broker;
 mod check;
 mod spec;
 mod validate;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -29,6 +30,7 @@ enum Command {
     Check(check::Args),
     Spec(spec::Args),
     Validate(validate::Args),
+    Verify(verify::Args),
 }
 
 fn main() -> ExitCode {
@@ -37,6 +39,7 @@ fn main() -> ExitCode {
         Command::Check(args) => check::run(args),
         Command::Spec(args) => spec::run(args),
         Command::Validate(args) => validate::run(args),
+        Command::Verify(args) => verify::run(args),
     };
     outcome.unwrap_or_else(|error| {
         eprintln!("error: {error:#}");

@@ -321,7 +321,8 @@ impl Report {
         if cluster.complete {
             let (acknowledged, found) = (thousands(judgement.acknowledged), thousands(judgement.found));
             let wrong = judgement.anomalies.len();
-            let order = if wrong == 0 { "in order".into() } else { format!("but {} ANOMALIES", thousands(wrong as u64)) };
+            let order =
+                if wrong == 0 { "in order".into() } else { format!("but {} ANOMALIES", thousands(wrong as u64)) };
             writeln!(out, "clients  {acknowledged} records acknowledged by acks=all, {found} found, {order}")?;
             let (weak, lost) = (judgement.acknowledged_weakly, judgement.acknowledged_weakly - judgement.found_weakly);
             writeln!(out, "         {} by acks=1, {lost} of them lost, as Kafka allows", thousands(weak))?;
@@ -340,7 +341,13 @@ impl Report {
         writeln!(out, ", {seen} of the model's {} actions occurred", seen + missing)?;
         if let Some(r) = self.rejected() {
             let id = r.id.as_ref().map(|id| format!("[{id}] ")).unwrap_or_default();
-            writeln!(out, "         {}:{}  {}", r.file.display(), r.line, if r.shown.is_empty() { &r.event } else { &r.shown })?;
+            writeln!(
+                out,
+                "         {}:{}  {}",
+                r.file.display(),
+                r.line,
+                if r.shown.is_empty() { &r.event } else { &r.shown }
+            )?;
             writeln!(out, "         {id}{}", r.why)?;
             writeln!(out, "         see `bellwether validate` with these traces")?;
         }
@@ -391,7 +398,8 @@ mod tests {
         let report = report();
         assert_eq!(report.outcome(), Outcome::Holds);
         let text = report.human();
-        for part in ["2 kills", "1,234 records acknowledged", "1,234 found", "77 events", "accepted", "verdict  holds"] {
+        for part in ["2 kills", "1,234 records acknowledged", "1,234 found", "77 events", "accepted", "verdict  holds"]
+        {
             assert!(text.contains(part), "no '{part}' in\n{text}");
         }
         let json = report.json();
@@ -419,7 +427,7 @@ mod tests {
                 };
                 report.verdicts[0].accepted = false;
                 report.verdicts[0].rejected_at = Some(at);
-            }
+            },
         ];
         for (i, case) in cases.into_iter().enumerate() {
             let mut report = report();

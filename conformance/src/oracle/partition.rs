@@ -46,6 +46,9 @@ pub struct PartitionOracle {
     /// Fetches that their follower has given up, with the follower: a leader may still take them in or answer them, but
     /// nobody listens.
     given_up: Vec<(BrokerId, Flight<EpochRuns>)>,
+    /// Fetches (follower, leader) that may have come to a leader which did not know of the partition yet: it refuses them
+    /// without an event.
+    unaware: BTreeSet<(BrokerId, BrokerId)>,
     /// The highest high watermark that each replica had since it started: a checkpoint has none above.
     highest: Vec<Offset>,
     /// The metadata offset that each replica has applied since it started, -1 for none.
@@ -108,6 +111,7 @@ impl PartitionOracle {
             config: Config::oracle(min_isr, *unclean),
             state: State::created(entry, &starts),
             given_up: Vec::new(),
+            unaware: BTreeSet::new(),
             highest: vec![0; starts.len()],
             applied: vec![-1; starts.len()],
             batches: Batches::default(),
@@ -196,16 +200,25 @@ impl PartitionOracle {
                 self.given_up.retain(|(_, f)| f.leader != broker);
                 // A request to a broker that starts anew may reach it then: it was sent before it could be, but not yet.
                 for (follower, flight) in requests {
+                    self.unaware.insert((follower, broker));
                     self.put_back(follower, flight);
                 }
+                self.unaware.retain(|(follower, _)| *follower != broker);
             }
             Action::Produce { broker, .. } => {
                 if let Some(b) = self.state.broker(broker) {
                     self.batches.appended(&b.log);
                 }
             }
+            Action::Fetch { follower, leader } if self.state.view(leader).is_none() => {
+                self.unaware.insert((follower, leader));
+            }
+            Action::Fetch { follower, leader } => {
+                self.unaware.remove(&(follower, leader));
+            }
             // The newest fetch supersedes the older ones of the same follower.
             Action::Receive { follower, leader } => {
+                self.unaware.remove(&(follower, leader));
                 self.given_up.retain(|(f, o)| *f != follower || o.leader != leader || o.phase == Phase::Requested);
             }
             _ => {}
@@ -283,13 +296,14 @@ impl PartitionOracle {
             }
             Event::Fetched { leader, effect: FetchEffect::Ignored, log_end, high_watermark, .. } => {
                 // The leader has refused without taking the fetch in: it does not know of the partition yet.
-                let leader = self.names.replica(leader).filter(|l| self.state.view(*l).is_none())?;
+                let leader = self.names.replica(leader).filter(|l| self.unaware.contains(&(here, *l)))?;
                 let b = self.state.broker(here)?;
                 let flight = b.fetch_to(leader).filter(|f| !matches!(f.phase, Phase::Answered(_)))?.clone();
                 if i64::from(b.log.end()) != log_end || i64::from(b.high_watermark) != high_watermark {
                     return None;
                 }
                 self.state.brokers.get_mut(usize::from(here))?.fetches.retain(|f| f.leader != leader);
+                self.unaware.remove(&(here, leader));
                 self.keep_given_up(here, flight);
                 Some(Ok(()))
             }

@@ -124,6 +124,8 @@ impl std::error::Error for ReplayError {}
 pub struct MetadataImage {
     defaults: TopicDefaults,
     offset: i64,
+    /// The last offset that may concern a partition.
+    told: i64,
     brokers: BTreeMap<NodeId, Broker>,
     statuses: Arc<BTreeMap<NodeId, BrokerStatus>>,
     topics: BTreeMap<TopicId, Topic>,
@@ -137,6 +139,7 @@ impl MetadataImage {
         MetadataImage {
             defaults,
             offset: -1,
+            told: -1,
             brokers: BTreeMap::new(),
             statuses: Arc::default(),
             topics: BTreeMap::new(),
@@ -227,11 +230,12 @@ impl MetadataImage {
         self.next_producer_id
     }
 
-    /// What a replica of `tp` is told as of this image. None if there is no such partition.
+    /// What a replica of `tp` is told as of this image. None if there is no such partition. The offset is that of the
+    /// last record that may concern a partition: a block of producer ids behind it is no step of any.
     pub fn delta(&self, tp: TopicPartition) -> Option<PartitionDelta> {
         let partition = self.partition(tp)?;
         Some(PartitionDelta {
-            metadata_offset: self.offset,
+            metadata_offset: self.told,
             state: partition.state.clone(),
             replicas: partition.replicas.clone(),
             min_isr: self.min_isr(tp.topic),
@@ -299,6 +303,9 @@ impl MetadataImage {
                 touched.partitions.insert(TopicPartition { topic: *topic, partition: *partition });
             }
             MetadataRecord::ProducerIds { next } => self.next_producer_id = *next,
+        }
+        if !matches!(record, MetadataRecord::ProducerIds { .. }) {
+            self.told = offset;
         }
         self.offset = offset;
         Ok(())

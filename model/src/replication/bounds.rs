@@ -195,7 +195,7 @@ impl Bound {
                 committed && !self.unclean && self.lossy > 0 && self.shrinks + 1 >= self.brokers
             }
             Invariant::UncleanLoses => {
-                committed && self.unclean && self.min_isr < self.brokers && self.shrinks > 0 && self.crashes > 1
+                committed && self.unclean && self.min_isr < self.brokers && self.shrinks > 0 && self.crashes > 0
             }
             Invariant::AckedAllHappens => committed,
             Invariant::TruncationHappens => writes && changes,

@@ -132,6 +132,8 @@ fn portrait(state: &State<PackedLog>, i: usize) -> u64 {
 }
 
 fn write(state: &State<PackedLog>, order: &Order, out: &mut Vec<u8>) {
+    // More than a state takes, so that the buffer grows once.
+    out.reserve(256);
     let u = &state.used;
     for pair in [
         (u.records, u.crashes),

@@ -20,7 +20,9 @@ pub enum Scope {
 pub fn bounds(scope: Scope) -> Vec<Bound> {
     let quick = [
         // A broker stops at any moment and comes back with its log.
-        Bound { records: 2, acks0: true, reads: true, crashes: 1, ..NOTHING },
+        Bound { records: 2, acks0: true, crashes: 1, ..NOTHING },
+        // The same with a loss, and with clients that notice.
+        Bound { crashes: 1, lossy: 1, ..BASE },
         // Elections at any moment while the ISR changes.
         Bound { elections: 1, shrinks: 1, ..BASE },
         // Two elections: epochs without records, leaders that miss an epoch.
@@ -32,13 +34,13 @@ pub fn bounds(scope: Scope) -> Vec<Bound> {
         // A loss by one of two, and by the last one standing.
         Bound { brokers: 2, reads: false, crashes: 1, lossy: 1, shrinks: 1, ..BASE },
         // Unclean elections.
-        Bound { brokers: 2, reads: false, min_isr: 1, unclean: true, crashes: 2, shrinks: 1, ..BASE },
+        Bound { brokers: 2, reads: false, min_isr: 1, unclean: true, crashes: 1, shrinks: 1, ..BASE },
     ];
     let standard = [
         // A loss with a shrink before it: 4.6 million states.
         Bound { records: 1, acks0: true, reads: true, crashes: 1, lossy: 1, shrinks: 1, ..NOTHING },
         Bound { fences: 1, elections: 1, ..BASE },
-        Bound { records: 2, crashes: 1, ..BASE },
+        Bound { records: 2, acks0: true, reads: true, crashes: 1, ..NOTHING },
         Bound { records: 1, acks0: true, reads: true, elections: 2, shrinks: 1, ..NOTHING },
         Bound { brokers: 2, crashes: 2, lossy: 2, shrinks: 1, ..BASE },
     ];

@@ -72,3 +72,14 @@ fn a_topics_own_configuration_comes_before_the_defaults() {
     assert_eq!((image.min_isr(TopicId(9)), image.unclean(TopicId(9))), (2, true));
     assert_eq!(image.topic_named("t").map(|t| t.id), Some(T));
 }
+
+#[test]
+fn a_block_of_producer_ids_is_no_step_of_a_partition() {
+    let mut image = MetadataImage::new(TopicDefaults::default());
+    let records = [register(1), topic(&[]), partition(0, &[1]), MetadataRecord::ProducerIds { next: 1000 }];
+    image.apply_batch(0, &records).unwrap();
+    // A trace has no event of such a record: a replica that names its offset would know more than the log says.
+    assert_eq!((image.offset(), image.delta(tp(0)).unwrap().metadata_offset), (3, 2));
+    image.apply(4, &MetadataRecord::UnfenceBroker { broker: 1 }).unwrap();
+    assert_eq!(image.delta(tp(0)).unwrap().metadata_offset, 4);
+}
