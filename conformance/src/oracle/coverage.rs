@@ -13,10 +13,13 @@ pub const OUTCOMES: &[&str] = &[
     "start first",
     "start again",
     "start shorter",
+    "start clean",
     "register plain",
     "register leaves-isr",
     "register elects",
     "register leaderless",
+    "register clean",
+    "register leaves-elr",
     "fence plain",
     "fence leaves-isr",
     "fence elects",
@@ -102,18 +105,25 @@ impl Coverage {
             }
         };
         match event {
-            Event::Start { .. } => {
+            Event::Start { clean, .. } => {
                 outcome("start", if seen.first { "first" } else { "again" });
                 if seen.shorter {
                     outcome("start", "shorter");
+                }
+                if *clean {
+                    outcome("start", "clean");
                 }
             }
             Event::Register { changes, .. } | Event::Fence { changes, .. } | Event::Unfence { changes, .. } => {
                 if changes.is_empty() {
                     outcome(event.name(), "plain");
                 }
+                if matches!(event, Event::Register { clean: true, .. }) {
+                    outcome("register", "clean");
+                }
                 for leader in changes.iter().map(|c| c.state.leader) {
                     let what = match leader {
+                        None if seen.orphan => "leaves-elr",
                         None => "leaderless",
                         Some(_) if seen.led => "elects",
                         Some(_) => "leaves-isr",
@@ -168,10 +178,10 @@ impl Coverage {
             }
         };
         match event {
-            Event::Start { .. } => {
+            Event::Start { clean, .. } => {
                 action("restart");
                 if !seen.first {
-                    action("crash");
+                    action(if *clean { "stop" } else { "crash" });
                 }
             }
             other => action(other.name()),
@@ -188,6 +198,8 @@ pub(super) struct Seen {
     pub shorter: bool,
     /// The broker led a partition, or the partition had no leader.
     pub led: bool,
+    /// The partition had no leader, and has none.
+    pub orphan: bool,
     /// The size of the leader's ISR.
     pub isr: usize,
 }

@@ -16,14 +16,15 @@ use super::names::{Names, Nodes};
 pub fn action_of<L: Log>(names: &Names, state: &State<L>, node: NodeId, event: &Event) -> Result<Vec<Action>, String> {
     let at = |node: NodeId| names.replica(node).ok_or(format!("node {node} has no replica of the partition"));
     let leader_of = |b: BrokerId, changes: &[Change]| -> Result<Option<BrokerId>, String> {
-        let led = state.controller().leader == Some(b);
-        changes.first().and_then(|c| c.state.leader).filter(|_| led).map(at).transpose()
+        // Who takes over from this broker, or from nobody.
+        let due = state.controller().leader.is_none_or(|l| l == b);
+        changes.first().and_then(|c| c.state.leader).filter(|_| due).map(at).transpose()
     };
     let one = |action| Ok(vec![action]);
     match event {
-        Event::Register { broker, changes, .. } => {
+        Event::Register { broker, clean, changes, .. } => {
             let broker = at(*broker)?;
-            one(Action::Register { broker, leader: leader_of(broker, changes)? })
+            one(Action::Register { broker, leader: leader_of(broker, changes)?, clean: *clean })
         }
         Event::Fence { broker, changes, .. } => {
             let broker = at(*broker)?;
@@ -35,15 +36,19 @@ pub fn action_of<L: Log>(names: &Names, state: &State<L>, node: NodeId, event: &
             one(Action::Elect { leader: at(leader)? })
         }
         Event::AlterPartition { broker, .. } => one(Action::AlterPartition { broker: at(*broker)? }),
-        Event::Start { logs } => {
+        Event::Start { logs, clean } => {
             let broker = at(node)?;
             let (keep, high_watermark) = match logs.first() {
                 Some(log) => (offset(log.log_end)?, offset(log.high_watermark)?),
                 None => (0, 0),
             };
             let ran = state.broker(broker).is_some_and(|b| b.alive);
-            let crash = ran.then_some(Action::Crash { broker, keep, high_watermark });
-            Ok(crash.into_iter().chain([Action::Restart { broker }]).collect())
+            let stop = if *clean {
+                Action::Stop { broker, high_watermark }
+            } else {
+                Action::Crash { broker, keep, high_watermark }
+            };
+            Ok(Some(stop).filter(|_| ran).into_iter().chain([Action::Restart { broker }]).collect())
         }
         Event::Apply { metadata_offset, .. } => {
             let index = names.index(*metadata_offset).ok_or("the partition was created later")?;
@@ -101,9 +106,9 @@ pub fn event_of<L: Log>(
     };
     let epoch = |b: BrokerId, incarnation| nodes.broker_epoch(names.node(b), incarnation);
     Some(match *action {
-        Action::Register { broker, .. } => {
+        Action::Register { broker, clean, .. } => {
             let broker_epoch = epoch(broker, after.broker(broker)?.incarnation);
-            Event::Register { broker: names.node(broker), broker_epoch, metadata_offset, changes: changes() }
+            Event::Register { broker: names.node(broker), broker_epoch, clean, metadata_offset, changes: changes() }
         }
         Action::Fence { broker, .. } => {
             Event::Fence { broker: names.node(broker), metadata_offset, changes: changes() }
@@ -132,14 +137,15 @@ pub fn event_of<L: Log>(
                 metadata_offset: accepted.then_some(metadata_offset),
             }
         }
-        Action::Crash { .. } => return None,
+        Action::Crash { .. } | Action::Stop { .. } => return None,
         Action::Restart { broker } => {
             let b = after.broker(broker)?;
             let epochs = b.log.epochs().into_iter();
             let epochs =
                 epochs.map(|(epoch, start)| EpochStart { epoch: signed(epoch), start: start.into() }).collect();
             let log_end = b.log.end().into();
-            Event::Start { logs: vec![RecoveredLog { tp, log_end, high_watermark: b.high_watermark.into(), epochs }] }
+            let log = RecoveredLog { tp, log_end, high_watermark: b.high_watermark.into(), epochs };
+            Event::Start { logs: vec![log], clean: b.clean }
         }
         Action::Apply { broker, index } => {
             let (b, view) = (after.broker(broker)?, after.view(broker)?);
@@ -148,6 +154,8 @@ pub fn event_of<L: Log>(
                 leader_epoch: signed(view.leader_epoch),
                 isr: names.nodes(b.isr),
                 partition_epoch: signed(b.partition_epoch),
+                elr: names.nodes(view.elr),
+                last_known_leader: view.last_known_leader.map(|l| names.node(l)),
             };
             let (log_end, high_watermark) = (b.log.end().into(), b.high_watermark.into());
             Event::Apply { tp, metadata_offset: names.offset(index), state, log_end, high_watermark }
@@ -244,13 +252,15 @@ fn signed(n: u32) -> i32 {
 }
 
 /// What the controller says of the partition.
-fn decided<L: Log>(names: &Names, state: &State<L>) -> PartitionState {
+pub(crate) fn decided<L: Log>(names: &Names, state: &State<L>) -> PartitionState {
     let c = state.controller();
     PartitionState {
         leader: c.leader.map(|l| names.node(l)),
         leader_epoch: signed(c.leader_epoch),
         isr: names.nodes(c.isr),
         partition_epoch: signed(c.partition_epoch),
+        elr: names.nodes(c.elr),
+        last_known_leader: c.last_known_leader.map(|l| names.node(l)),
     }
 }
 
@@ -269,7 +279,7 @@ fn members(names: &Names, nodes: &Nodes, alter: &Alter) -> Vec<IsrMember> {
 pub(crate) fn project(event: &Event, tp: TopicPartition) -> Event {
     let mut event = event.clone();
     match &mut event {
-        Event::Start { logs } => logs.retain(|log| log.tp == tp),
+        Event::Start { logs, .. } => logs.retain(|log| log.tp == tp),
         Event::Register { changes, .. } | Event::Fence { changes, .. } | Event::Unfence { changes, .. } => {
             changes.retain(|change| change.tp == tp);
         }

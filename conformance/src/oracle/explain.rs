@@ -45,6 +45,9 @@ pub(super) fn state(names: &Names, state: &State<EpochRuns>) -> String {
         set(c.fenced),
         names.offset(state.metadata.last_index()),
     );
+    if !c.elr.is_empty() || c.last_known_leader.is_some() {
+        let _ = writeln!(out, "ELR {}, last known leader {}", set(c.elr), leader(c.last_known_leader));
+    }
     for (i, b) in state.ids().zip(&state.brokers) {
         let epochs: Vec<String> = b.log.epochs().iter().map(|(e, s)| format!("{e}@{s}")).collect();
         let _ = write!(
@@ -154,7 +157,8 @@ fn possible(oracle: &PartitionOracle, node: NodeId, event: &Event) -> Vec<Action
     if controls {
         for broker in state.ids() {
             for leader in std::iter::once(None).chain(state.ids().map(Some)) {
-                out.extend([Action::Register { broker, leader }, Action::Fence { broker, leader }]);
+                let register = |clean| Action::Register { broker, leader, clean };
+                out.extend([register(false), register(true), Action::Fence { broker, leader }]);
             }
             out.extend([
                 Action::Unfence { broker },

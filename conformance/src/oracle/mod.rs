@@ -151,7 +151,7 @@ impl Oracle {
         let mut seen = Seen::default();
         let about: Vec<TopicPartition> = match event {
             Event::End { .. } => return Ok(()),
-            Event::Start { logs } => {
+            Event::Start { logs, .. } => {
                 let replicas = self.replicas.get(&node).cloned().unwrap_or_default();
                 for (i, log) in logs.iter().enumerate() {
                     if !replicas.contains(&log.tp) {

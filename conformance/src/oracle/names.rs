@@ -151,6 +151,7 @@ impl Nodes {
         check(isr == state.isr, || format!("the unfenced replicas are {isr:?}, and they are the ISR"))?;
         check(first == state.leader, || format!("the first unfenced replica, {first:?}, leads"))?;
         check(state.leader_epoch == 0 && state.partition_epoch == 0, || "epochs begin with 0".into())?;
+        check(state.elr.is_empty() && state.last_known_leader.is_none(), || "nobody has left the ISR yet".into())?;
         let fenced = names.replicas.iter().filter(|r| !unfenced(r)).filter_map(|r| names.replica(*r)).collect();
         let mut incarnations = [0; MAX_BROKERS];
         for (slot, r) in incarnations.iter_mut().zip(replicas) {
@@ -160,6 +161,8 @@ impl Nodes {
             leader: state.leader.and_then(|l| names.replica(l)),
             leader_epoch: 0,
             isr: names.set(&state.isr).unwrap_or_default(),
+            elr: BrokerSet::default(),
+            last_known_leader: None,
             partition_epoch: 0,
             fenced,
             incarnations,

@@ -99,7 +99,7 @@ impl Batches {
 impl PartitionOracle {
     /// From its `create` event on.
     pub(super) fn created(nodes: &Nodes, event: &Event) -> Result<Self, Why> {
-        let Event::Create { tp, replicas, min_isr, unclean, state, .. } = event else {
+        let Event::Create { tp, replicas, min_isr, unclean, elr, state, .. } = event else {
             return Err(Why::new("the partition was never created"));
         };
         let (names, entry, starts) = nodes.create(replicas, state).map_err(Why::new)?;
@@ -108,7 +108,7 @@ impl PartitionOracle {
         Ok(PartitionOracle {
             tp: *tp,
             names,
-            config: Config::oracle(min_isr, *unclean),
+            config: Config::oracle(min_isr, *unclean).with_elr(*elr),
             state: State::created(entry, &starts),
             given_up: Vec::new(),
             unaware: BTreeSet::new(),
@@ -174,7 +174,7 @@ impl PartitionOracle {
         let refused = |Refusal { rule, why }| Why { id: rule.map(Rule::id), why: why.into() };
         self.check_batches(action)?;
         let requests = match *action {
-            Action::Crash { broker, high_watermark, .. } => {
+            Action::Crash { broker, high_watermark, .. } | Action::Stop { broker, high_watermark } => {
                 if self.highest.get(usize::from(broker)).is_some_and(|h| high_watermark > *h) {
                     return Err(Why::new("the recovered high watermark is one that this replica never had"));
                 }
@@ -188,7 +188,7 @@ impl PartitionOracle {
         };
         advance(&mut self.state, action, &self.config).map_err(refused)?;
         match *action {
-            Action::Crash { broker, .. } => {
+            Action::Crash { broker, .. } | Action::Stop { broker, .. } => {
                 if let (Some(highest), Some(b)) =
                     (self.highest.get_mut(usize::from(broker)), self.state.brokers.get(usize::from(broker)))
                 {

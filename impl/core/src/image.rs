@@ -9,18 +9,20 @@ use bellwether_trace::{NodeId, PartitionState, TopicId, TopicPartition};
 use crate::{BrokerStatus, MetadataRecord, PartitionDelta};
 
 /// What a topic has where its own configuration says nothing: the broker's `min.insync.replicas` and
-/// `unclean.leader.election.enable`.
+/// `unclean.leader.election.enable`; and whether partitions have eligible leader replicas.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct TopicDefaults {
     /// min.insync.replicas.
     pub min_isr: i32,
     /// unclean.leader.election.enable.
     pub unclean: bool,
+    /// `eligible.leader.replicas.version` 1, for all topics (KIP-966): the default of new clusters since Kafka 4.1.
+    pub elr: bool,
 }
 
 impl Default for TopicDefaults {
     fn default() -> Self {
-        TopicDefaults { min_isr: 1, unclean: false }
+        TopicDefaults { min_isr: 1, unclean: false, elr: true }
     }
 }
 
@@ -35,7 +37,7 @@ pub struct Broker {
     pub host: String,
     /// Its port.
     pub port: u16,
-    /// Fenced brokers lead nothing and are in no ISR of more than one member.
+    /// Fenced brokers lead nothing and are in no ISR; without eligible leader replicas, in none of more than one member.
     pub fenced: bool,
 }
 
@@ -218,6 +220,11 @@ impl MetadataImage {
     /// unclean.leader.election.enable of a partition's topic.
     pub fn unclean(&self, topic: TopicId) -> bool {
         self.topics.get(&topic).map_or(self.defaults.unclean, |t| t.unclean(&self.defaults))
+    }
+
+    /// Do partitions have eligible leader replicas?
+    pub fn elr(&self) -> bool {
+        self.defaults.elr
     }
 
     /// What topics have where their own configuration says nothing.

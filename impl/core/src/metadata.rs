@@ -53,7 +53,7 @@ pub enum MetadataRecord {
         partition: i32,
         /// Its assignment.
         replicas: Vec<NodeId>,
-        /// Leader, ISR and epochs.
+        /// Leader, ISR, ELR and epochs.
         state: PartitionState,
     },
     /// Producer ids below this have been handed out.
@@ -169,12 +169,15 @@ mod tests {
     use proptest::prelude::*;
 
     fn record() -> impl Strategy<Value = MetadataRecord> {
-        let state = (any::<Option<NodeId>>(), any::<i32>(), any::<Vec<NodeId>>(), any::<i32>()).prop_map(
-            |(leader, leader_epoch, isr, partition_epoch)| PartitionState {
+        let (epochs, nodes) = (any::<(i32, i32)>(), any::<(Vec<NodeId>, Vec<NodeId>)>());
+        let state = (any::<Option<NodeId>>(), epochs, nodes, any::<Option<NodeId>>()).prop_map(
+            |(leader, (leader_epoch, partition_epoch), (isr, elr), last_known_leader)| PartitionState {
                 leader,
                 leader_epoch,
                 isr,
                 partition_epoch,
+                elr,
+                last_known_leader,
             },
         );
         prop_oneof![

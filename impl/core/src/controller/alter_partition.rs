@@ -55,7 +55,8 @@ impl Controller {
             return decision;
         }
         let members: Vec<NodeId> = isr.iter().map(|m| m.broker).collect();
-        let next = self.successor(&partition.state, partition.state.leader, members.clone());
+        let elr = self.elr_below(tp, &members, None);
+        let next = self.successor(&partition.state, partition.state.leader, members.clone(), elr);
         let accepted =
             AcceptedIsr { isr: members, leader_epoch: next.leader_epoch, partition_epoch: next.partition_epoch };
         let Some((record, _)) = self.change(tp, next) else {

@@ -146,13 +146,14 @@ impl Controller {
             let unfenced = || replicas.iter().copied().filter(|r| self.image.unfenced(*r));
             let mut isr: Vec<_> = unfenced().collect();
             isr.sort_unstable();
-            let state = PartitionState { leader: unfenced().next(), leader_epoch: 0, isr, partition_epoch: 0 };
+            let state = PartitionState { leader: unfenced().next(), isr, ..PartitionState::default() };
             let record =
                 MetadataRecord::Partition { topic: id, partition, replicas: replicas.clone(), state: state.clone() };
             records.push(record);
             let tp = TopicPartition { topic: id, partition };
             let metadata_offset = -1;
-            events.push(Event::Create { tp, topic: name.clone(), replicas, min_isr, unclean, metadata_offset, state });
+            let (topic, elr) = (name.clone(), self.image.elr());
+            events.push(Event::Create { tp, topic, replicas, min_isr, unclean, elr, metadata_offset, state });
         }
         CreatedTopic { id, num_partitions, replication_factor, configs }
     }

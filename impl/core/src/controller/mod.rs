@@ -18,6 +18,8 @@ use bellwether_wire::ResponseError;
 
 use crate::{MetadataImage, MetadataRecord, Millis, ReplayError, Rules, TopicDefaults};
 
+use election::Departure;
+
 pub use alter_partition::AlterPartition;
 pub use create::{CreateTopic, CreatedTopic, TopicError};
 
@@ -73,6 +75,8 @@ pub struct Registration {
     pub host: String,
     /// Its port.
     pub port: u16,
+    /// The broker epoch that the marker of a clean stop holds, -1 without one (KIP-966).
+    pub previous_broker_epoch: i64,
 }
 
 /// A broker's sign of life (BrokerHeartbeat).
@@ -152,8 +156,11 @@ impl Controller {
     /// BrokerRegistration: the broker epoch. A process that asks again gets the same answer. Another process under the
     /// id of a broker whose session lives is refused with DUPLICATE_BROKER_REGISTRATION; its session, once silent, ends
     /// by itself (ClusterControlManager.java).
+    ///
+    /// A broker that names the broker epoch under which the controller knows it had stopped cleanly: it leaves the ISRs as
+    /// if it were fenced. Any other may have lost records, and leaves the ELRs as well.
     pub fn register(&mut self, now: Millis, request: Registration) -> Decision<Result<i64, ResponseError>> {
-        let Registration { broker, incarnation, host, port } = request;
+        let Registration { broker, incarnation, host, port, previous_broker_epoch } = request;
         if broker < 0 {
             return self.reply(Err(ResponseError::InvalidRequest));
         }
@@ -167,14 +174,19 @@ impl Controller {
                 return self.reply(Err(ResponseError::DuplicateBrokerRegistration));
             }
         }
+        let known = self.image.broker(broker).map(|b| b.broker_epoch);
+        // What was never registered has stopped in no way at all.
+        let proven = self.rules.holds(Rule::RegistrationCleanProof, known == Some(previous_broker_epoch));
+        let clean = proven && known.is_some();
+        let departure = if clean { Departure::Whole } else { Departure::Unclean };
         let leaves_isr = self.rules.on(Rule::RegistrationLeavesIsr);
-        let (mut records, changes) = self.removal(broker, leaves_isr);
+        let (mut records, changes) = self.removal(broker, departure, leaves_isr);
         // The registration comes last: its offset is the broker epoch, and a broker that has taken it in has the whole
         // step.
         records.push(MetadataRecord::RegisterBroker { broker, incarnation, host, port });
         self.sessions.insert(broker, now);
         self.commit(records, |offset| {
-            let event = Event::Register { broker, broker_epoch: offset, metadata_offset: offset, changes };
+            let event = Event::Register { broker, broker_epoch: offset, clean, metadata_offset: offset, changes };
             (vec![event], Ok(offset))
         })
     }
@@ -225,7 +237,7 @@ impl Controller {
         last_heard.min().map(|last| last.saturating_add(self.config.session_timeout_ms).saturating_add(1))
     }
 
-    /// Fences a broker: it leaves every ISR of more than one member and leads nothing. Nothing happens if it is fenced
+    /// Fences a broker: it leaves every ISR (without eligible leader replicas, of more than one member) and leads nothing. Nothing happens if it is fenced
     /// already.
     pub fn fence(&mut self, broker: NodeId) -> Decision<()> {
         self.sessions.remove(&broker);
@@ -233,7 +245,7 @@ impl Controller {
             return self.reply(());
         }
         let leaves = self.rules.on(Rule::FencingLeavesIsr);
-        let (mut records, changes) = if leaves { self.removal(broker, true) } else { Default::default() };
+        let (mut records, changes) = if leaves { self.removal(broker, Departure::Whole, true) } else { Default::default() };
         records.push(MetadataRecord::FenceBroker { broker });
         self.commit(records, |metadata_offset| (vec![Event::Fence { broker, metadata_offset, changes }], ()))
     }

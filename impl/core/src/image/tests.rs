@@ -15,7 +15,7 @@ fn topic(configs: &[(&str, &str)]) -> MetadataRecord {
 
 fn partition(index: i32, replicas: &[NodeId]) -> MetadataRecord {
     let leader = replicas.first().copied();
-    let state = PartitionState { leader, leader_epoch: 0, isr: replicas.to_vec(), partition_epoch: 0 };
+    let state = PartitionState { leader, isr: replicas.to_vec(), ..PartitionState::default() };
     MetadataRecord::Partition { topic: T, partition: index, replicas: replicas.to_vec(), state }
 }
 
@@ -51,7 +51,7 @@ fn a_batch_touches_what_it_changes_and_the_partitions_of_its_brokers() {
 
 #[test]
 fn a_partition_is_told_the_state_as_of_the_image() {
-    let mut image = MetadataImage::new(TopicDefaults { min_isr: 2, unclean: true });
+    let mut image = MetadataImage::new(TopicDefaults { min_isr: 2, unclean: true, ..TopicDefaults::default() });
     let records = [register(1), topic(&[]), partition(0, &[1])];
     image.apply_batch(10, &records).unwrap();
     let delta = image.delta(tp(0)).unwrap();
@@ -66,7 +66,7 @@ fn a_partition_is_told_the_state_as_of_the_image() {
 
 #[test]
 fn a_topics_own_configuration_comes_before_the_defaults() {
-    let mut image = MetadataImage::new(TopicDefaults { min_isr: 2, unclean: true });
+    let mut image = MetadataImage::new(TopicDefaults { min_isr: 2, unclean: true, ..TopicDefaults::default() });
     image.apply(0, &topic(&[("min.insync.replicas", "3"), ("unclean.leader.election.enable", "false")])).unwrap();
     assert_eq!((image.min_isr(T), image.unclean(T)), (3, false));
     assert_eq!((image.min_isr(TopicId(9)), image.unclean(TopicId(9))), (2, true));

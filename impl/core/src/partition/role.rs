@@ -105,6 +105,9 @@ impl Partition {
                 leader_epoch: self.leader_epoch,
                 isr: self.isr.clone(),
                 partition_epoch: self.partition_epoch,
+                // A replica has no use for these: they stand here as the controller decided them.
+                elr: state.elr.clone(),
+                last_known_leader: state.last_known_leader,
             },
             log_end: self.log_end,
             high_watermark: self.high_watermark,

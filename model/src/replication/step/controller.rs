@@ -56,7 +56,8 @@ fn lead(entry: &mut MetaEntry, leader: Option<BrokerId>, config: &Config) -> Cos
         return Costs::default();
     }
     entry.elr = BrokerSet::default();
-    let last_known = config.elr && nobody && entry.last_known_leader.is_some();
+    let last = entry.last_known_leader == leader || !config.rules.holds(Rule::ElectionLastKnownLeader);
+    let last_known = config.elr && nobody && last;
     Costs { unclean: !last_known && config.rules.holds(Rule::ElectionInSync), last_known }
 }
 

@@ -204,7 +204,7 @@ fn a_broker_that_registers_anew_leaves_the_isr_and_leads_nothing() {
     assert_eq!(fixture.summary(), (Some(2), 1, vec![2, 3], 1));
     assert!(matches!(
         decision.events.as_slice(),
-        [Event::Register { broker: 1, broker_epoch, metadata_offset, changes }]
+        [Event::Register { broker: 1, broker_epoch, clean: false, metadata_offset, changes }]
             if *broker_epoch == epoch && *metadata_offset == epoch && changes.len() == 1
     ));
     assert!(!fixture.controller.image().unfenced(1));

@@ -33,8 +33,9 @@ fn a_topic_has_a_create_event_for_each_partition() {
         replicas: replicas.to_vec(),
         min_isr: 2,
         unclean: false,
+        elr: true,
         metadata_offset: decision.first_offset + 2,
-        state: PartitionState { leader: Some(leader), leader_epoch: 0, isr: vec![1, 3], partition_epoch: 0 },
+        state: PartitionState { leader: Some(leader), isr: vec![1, 3], ..PartitionState::default() },
     };
     assert_eq!(decision.events, vec![event(0, &[3, 2, 1], 3), event(1, &[2, 1, 3], 1)]);
     assert_eq!(fixture.controller.image().topic_named("orders").map(|t| t.partitions.len()), Some(2));

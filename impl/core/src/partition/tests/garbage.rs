@@ -77,7 +77,7 @@ prop_compose! {
         statuses in prop::collection::btree_map(broker(), (offset(), any::<bool>()), 0..5),
     ) -> PartitionDelta {
         let statuses = statuses.into_iter().map(|(id, (broker_epoch, fenced))| (id, BrokerStatus { broker_epoch, fenced }));
-        let state = PartitionState { leader, leader_epoch, isr, partition_epoch };
+        let state = PartitionState { leader, leader_epoch, isr, partition_epoch, ..PartitionState::default() };
         PartitionDelta { metadata_offset, state, replicas, min_isr, brokers: Arc::new(statuses.collect()) }
     }
 }

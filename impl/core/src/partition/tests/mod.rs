@@ -34,7 +34,13 @@ fn metadata(offset: i64, leader: impl Into<Option<NodeId>>, epoch: i32, isr: &[N
     let brokers = (1..=3).map(|id| (id, BrokerStatus { broker_epoch: i64::from(id) * 10, fenced: false })).collect();
     PartitionDelta {
         metadata_offset: offset,
-        state: PartitionState { leader: leader.into(), leader_epoch: epoch, isr: isr.to_vec(), partition_epoch: pe },
+        state: PartitionState {
+            leader: leader.into(),
+            leader_epoch: epoch,
+            isr: isr.to_vec(),
+            partition_epoch: pe,
+            ..PartitionState::default()
+        },
         replicas: vec![1, 2, 3],
         min_isr: 2,
         brokers: Arc::new(brokers),

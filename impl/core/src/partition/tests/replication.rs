@@ -21,7 +21,13 @@ fn a_new_leader_begins_its_epoch_even_without_records() {
     let mut p = Partition::new(TP, 1, recovered(4, 2, &[(0, 0)]), Rules::all());
     assert!(p.apply(0, &metadata(100, 1, 5, &[1, 2], 7), fx));
     assert_eq!(epochs(&p), [EpochStart { epoch: 0, start: 0 }, EpochStart { epoch: 5, start: 4 }]);
-    let state = PartitionState { leader: Some(1), leader_epoch: 5, isr: vec![1, 2], partition_epoch: 7 };
+    let state = PartitionState {
+        leader: Some(1),
+        leader_epoch: 5,
+        isr: vec![1, 2],
+        partition_epoch: 7,
+        ..PartitionState::default()
+    };
     let event = Event::Apply { tp: TP, metadata_offset: 100, state, log_end: 4, high_watermark: 2 };
     assert_eq!(
         fx.0,
