@@ -249,7 +249,7 @@ fn follow(mut head: Head, follower: NodeId, deadline: Instant, request: FetchReq
             let mut waits = None;
             match received {
                 Err(error) => {
-                    fail(&mut place, error);
+                    fail(&mut place, without_a_step(error));
                     ready = true;
                 }
                 Ok((replica, received)) => {
@@ -298,6 +298,15 @@ fn follow(mut head: Head, follower: NodeId, deadline: Instant, request: FetchReq
     }))
 }
 
+/// What a follower gets when the partition machine took no step: there is none here yet, or its disk failed. The error
+/// must not be one that the machine answers with, since a follower takes this one for no answer at all (`fetcher::take`).
+fn without_a_step(error: ResponseError) -> ResponseError {
+    match error {
+        ResponseError::UnknownTopicId | ResponseError::KafkaStorageError => error,
+        _ => ResponseError::UnknownTopicOrPartition,
+    }
+}
+
 fn respond(head: &mut Head, followed: &[Option<Followed>], max_bytes: usize, bell: &Bell) {
     let mut left = max_bytes;
     let mut none_yet = true;
@@ -315,8 +324,8 @@ fn respond(head: &mut Head, followed: &[Option<Followed>], max_bytes: usize, bel
                 place.log_start_offset = log_start;
             }
             Err(error) => {
-                fail(place, ResponseError::NotLeaderOrFollower);
-                place.error_code = error.unwrap_or(ErrorCode::NotLeaderOrFollower).code();
+                fail(place, ResponseError::UnknownTopicOrPartition);
+                place.error_code = error.map_or(place.error_code, ErrorCode::code);
             }
         }
     }

@@ -10,7 +10,7 @@ use bellwether_trace::{FetchEffect, NodeId, TopicId, TopicPartition};
 use bellwether_wire::messages::FetchRequest;
 use bellwether_wire::messages::fetch_request::{FetchPartition, FetchTopic};
 use bellwether_wire::messages::fetch_response::PartitionData;
-use bellwether_wire::{BatchHeader, RequestKind, ResponseKind, Uuid, batch};
+use bellwether_wire::{BatchHeader, RequestKind, ResponseError, ResponseKind, Uuid, batch};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -177,6 +177,14 @@ fn patience(broker: &Broker) -> Duration {
 
 /// Takes the answer for one partition in. True if it makes no sense to ask again at once.
 fn take(leader: NodeId, replica: &Arc<Replica>, sent: &FetchOut, answer: &PartitionData) -> bool {
+    // The leader's partition took no step for this answer (it has yet to hear of the topic, or its disk failed), so that
+    // there is none for ours to take: the fetch is lost.
+    if matches!(
+        ResponseError::try_from_code(answer.error_code),
+        Some(ResponseError::UnknownTopicId | ResponseError::UnknownTopicOrPartition | ResponseError::KafkaStorageError)
+    ) {
+        return true;
+    }
     let records = answer.records.clone().unwrap_or_default();
     let batches = match batch::split_fetched(&records) {
         Ok(batches) => batches,
