@@ -103,6 +103,11 @@ impl Connection {
         Ok(connection)
     }
 
+    /// `host:port` of the other side.
+    pub(super) fn address(&self) -> &str {
+        &self.address
+    }
+
     /// Has it been closed, by the other side or by an error?
     pub(super) fn is_closed(&self) -> bool {
         lock(&self.waiting).closed.is_some()

@@ -6,6 +6,7 @@
 //! the lane goes on with a new producer id.
 
 use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bellwether_wire::batch;
@@ -15,7 +16,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use super::connection::Reply;
+use super::connection::{Connection, Reply};
 use super::produce::{self, Acks};
 use super::{Client, ClientError};
 
@@ -132,6 +133,7 @@ impl Producer {
                 sequence: 0,
                 waiting: VecDeque::new(),
                 flying: VecDeque::new(),
+                connection: None,
             };
             LaneHandle { queue: sender, task: tokio::spawn(lane.run(receiver)), batches: 0 }
         });
@@ -152,6 +154,9 @@ struct Flight {
     first: Option<Result<ResponseKind, ClientError>>,
 }
 
+/// A batch that was not acknowledged, and why.
+type Failed = (Box<Batch>, ClientError);
+
 struct Lane {
     client: Client,
     config: ProducerConfig,
@@ -162,6 +167,8 @@ struct Lane {
     sequence: i32,
     waiting: VecDeque<Box<Batch>>,
     flying: VecDeque<Flight>,
+    /// Where those on their way were sent.
+    connection: Option<Arc<Connection>>,
 }
 
 impl Lane {
@@ -171,8 +178,8 @@ impl Lane {
             if self.flying.len() < self.config.in_flight.max(1)
                 && let Some(batch) = self.waiting.pop_front()
             {
-                if let Err((batch, error)) = self.transmit(batch).await {
-                    self.recover(vec![(batch, error)]).await;
+                if let Err(failed) = self.transmit(batch).await {
+                    self.recover(None, Some(failed)).await;
                 }
                 continue;
             }
@@ -182,7 +189,7 @@ impl Lane {
                     if let Some((batch, outcome)) = answer
                         && let Err(failed) = self.settle(batch, outcome)
                     {
-                        self.recover(vec![failed]).await;
+                        self.recover(Some(failed), None).await;
                     }
                 }
                 batch = queue.recv(), if room => match batch {
@@ -235,7 +242,7 @@ impl Lane {
     }
 
     /// Sends a batch, with the sequence that it has or gets now.
-    async fn transmit(&mut self, mut batch: Box<Batch>) -> Result<(), (Box<Batch>, ClientError)> {
+    async fn transmit(&mut self, mut batch: Box<Batch>) -> Result<(), Failed> {
         let bytes = match &batch.bytes {
             Some(bytes) => bytes.clone(),
             None => match self.encode(&batch.values).await {
@@ -249,6 +256,12 @@ impl Lane {
             Ok((connection, _)) => connection,
             Err(error) => return Err((batch, error)),
         };
+        // What is on its way elsewhere may fail yet, and must not be overtaken.
+        if !self.flying.is_empty() && !self.connection.as_ref().is_some_and(|at| Arc::ptr_eq(at, &connection)) {
+            let why = "the leader moved while earlier batches were on their way".to_owned();
+            return Err((batch, ClientError::Connection { address: connection.address().to_owned(), why }));
+        }
+        self.connection = Some(connection.clone());
         batch.attempts += 1;
         if self.config.acks == Acks::Zero {
             return match connection.send_unanswered(request.into()) {
@@ -292,11 +305,7 @@ impl Lane {
     }
 
     /// Tells the sender if it worked; gives the batch back if it did not.
-    fn settle(
-        &self,
-        batch: Box<Batch>,
-        answer: Result<ResponseKind, ClientError>,
-    ) -> Result<(), (Box<Batch>, ClientError)> {
+    fn settle(&self, batch: Box<Batch>, answer: Result<ResponseKind, ClientError>) -> Result<(), Failed> {
         let outcome = answer.and_then(|answer| produce::outcome(answer, &self.topic, self.partition));
         let base_offset = match outcome {
             Ok(base_offset) => base_offset,
@@ -307,11 +316,14 @@ impl Lane {
         Ok(())
     }
 
-    /// After a failure: waits for what is still on its way, then puts all that failed back in front, in order.
-    async fn recover(&mut self, mut failed: Vec<(Box<Batch>, ClientError)>) {
+    /// After a failure: waits for what is still on its way, then puts all that failed back in front, in the order of their
+    /// sequences: the oldest, whose answer came; what was on its way behind it; the newest, which could not be sent.
+    async fn recover(&mut self, oldest: Option<Failed>, newest: Option<Failed>) {
+        let mut failed = Vec::from_iter(oldest);
         while let Some((batch, answer)) = Self::first_answer(&mut self.flying, self.config.request_timeout).await {
             failed.extend(self.settle(batch, answer).err());
         }
+        failed.extend(newest);
         let now = Instant::now();
         let mut retried = VecDeque::new();
         let mut given_up: Option<ClientError> = None;

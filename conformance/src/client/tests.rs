@@ -34,6 +34,8 @@ enum Fault {
     /// Appended, but never answered.
     Silent,
     Refuse(ResponseError),
+    /// As `CloseBefore`, and the next connections close before they are of use.
+    Away,
     /// Refused as by a broker that does not lead any more; the other one leads from now on.
     MoveLeader,
 }
@@ -48,6 +50,8 @@ struct State {
     faults: VecDeque<Fault>,
     next_producer: i64,
     produce_versions: (i16, i16),
+    /// How many connections close at once.
+    away: u32,
 }
 
 impl State {
@@ -94,6 +98,13 @@ async fn broker(faults: &[Fault]) -> (Shared, Vec<String>) {
         let state = state.clone();
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
+                {
+                    let mut state = state.lock().unwrap();
+                    if state.away > 0 {
+                        state.away -= 1;
+                        continue;
+                    }
+                }
                 tokio::spawn(serve(node, stream, state.clone()));
             }
         });
@@ -193,6 +204,10 @@ fn produce(state: &Shared, node: usize, request: &ProduceRequest) -> Result<Opti
     let records = request.topic_data[0].partition_data[0].records.clone().unwrap();
     let outcome = match fault {
         Fault::CloseBefore => return Err(()),
+        Fault::Away => {
+            state.away = 2;
+            return Err(());
+        }
         Fault::Refuse(error) => Err(error),
         Fault::MoveLeader => {
             (state.leader, state.epoch) = (1 - state.leader, state.epoch + 1);
@@ -226,6 +241,15 @@ fn quick(config: ProducerConfig) -> ProducerConfig {
 
 /// Sends 20 batches of two records; returns the outcomes, and the values in the log.
 async fn send_twenty(faults: &[Fault], config: ProducerConfig) -> (Vec<Result<Delivered, ClientError>>, Vec<String>) {
+    send_twenty_with(faults, config, Duration::ZERO).await
+}
+
+/// With a pause between two batches, so that new ones come while others fail.
+async fn send_twenty_with(
+    faults: &[Fault],
+    config: ProducerConfig,
+    pause: Duration,
+) -> (Vec<Result<Delivered, ClientError>>, Vec<String>) {
     let (_state, bootstrap) = broker(faults).await;
     let client = Client::connect(&bootstrap, patient()).await.unwrap();
     let mut producer = Producer::new(&client, quick(config));
@@ -233,6 +257,12 @@ async fn send_twenty(faults: &[Fault], config: ProducerConfig) -> (Vec<Result<De
     for i in 0..20 {
         let values = vec![Bytes::from(format!("{}", 2 * i)), Bytes::from(format!("{}", 2 * i + 1))];
         deliveries.push(producer.send(TOPIC, 0, values).await);
+        if !pause.is_zero() {
+            let end = std::time::Instant::now() + pause;
+            while std::time::Instant::now() < end {
+                tokio::task::yield_now().await;
+            }
+        }
     }
     let mut outcomes = Vec::new();
     for delivery in deliveries {
@@ -270,6 +300,27 @@ async fn an_idempotent_producer_writes_each_record_once_and_in_order_whatever_ha
         }
         let retried = outcomes.iter().flatten().any(|delivered| delivered.attempts > 1);
         assert_eq!(retried, !script.is_empty(), "{script:?}: the faults are to happen");
+    }
+}
+
+/// Any mixture of faults, each equally likely to hit a request. A seed is one script; all must end the same.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_idempotent_producer_keeps_its_promise_under_any_script_of_faults() {
+    use Fault::*;
+    let kinds = [Fine, Fine, Away, CloseBefore, CloseAfter, MoveLeader, Refuse(ResponseError::NotEnoughReplicas)];
+    for seed in 0..30u64 {
+        let mut random = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+        let mut next = || {
+            random ^= random << 13;
+            random ^= random >> 7;
+            random ^= random << 17;
+            kinds[(random % kinds.len() as u64) as usize]
+        };
+        let script: Vec<Fault> = (0..25).map(|_| next()).collect();
+        let config = ProducerConfig { repeat_every: 4, ..ProducerConfig::idempotent() };
+        let (outcomes, values) = send_twenty_with(&script, config, Duration::from_micros(seed * 10)).await;
+        assert!(outcomes.iter().all(Result::is_ok), "seed {seed}: {outcomes:?}");
+        assert_eq!(values, numbers(0..40), "seed {seed}");
     }
 }
 

@@ -242,6 +242,18 @@ impl PartitionOracle {
 
     /// What the model has no action for; none if the event is an ordinary one.
     fn aside(&mut self, nodes: &Nodes, node: NodeId, event: &Event) -> Option<Result<(), Why>> {
+        // A controller need not be a replica.
+        if let Event::Unfence { broker, .. } = *event {
+            let b = self.names.replica(broker)?;
+            return self.unfence_the_unaware(nodes, node, b, event);
+        }
+        if let Event::AlterPartition { broker, .. } = *event {
+            // The answer was lost, and the sender asks again.
+            let b = self.names.replica(broker)?;
+            let alter = self.state.brokers.get_mut(usize::from(b))?.alter.as_mut()?;
+            alter.status = AlterStatus::Sent;
+            return None;
+        }
         let here = self.names.replica(node)?;
         match *event {
             Event::Apply { metadata_offset, .. } => {
@@ -261,19 +273,6 @@ impl PartitionOracle {
                 let due = event_of(self.tp, &self.names, nodes, &self.config, &self.state, &apply, &self.state)?;
                 let is = as_compared(&self.names, &due, event);
                 Some(difference(&due, &is).map_or(Ok(()), |why| Err(Why::new(why))))
-            }
-            Event::Unfence { broker, .. } => {
-                let b = self.names.replica(broker)?;
-                self.unfence_the_unaware(nodes, node, b, event)
-            }
-            Event::AlterPartition { broker, .. } => {
-                // The answer was lost, and the sender asks again.
-                let b = self.names.replica(broker)?;
-                let alter = self.state.brokers.get_mut(usize::from(b))?.alter.as_mut()?;
-                if alter.status != AlterStatus::Sent {
-                    alter.status = AlterStatus::Sent;
-                }
-                None
             }
             Event::Receive { follower, leader_epoch, fetch_offset, last_fetched_epoch, broker_epoch, .. } => {
                 let (asks, follower) = (follower, self.names.replica(follower)?);

@@ -20,7 +20,7 @@ use crate::clock::Clock;
 use crate::config::{Config, HostPort};
 use crate::controller::ControllerNode;
 use crate::error::StartError;
-use crate::fetch::Parked;
+use crate::fetch::Followers;
 use crate::fetcher::Fetchers;
 use crate::lifecycle::{self, Signal};
 use crate::link::ControllerLink;
@@ -48,7 +48,7 @@ pub(crate) struct Broker {
     pub(crate) broker_epoch: AtomicI64,
     pub(crate) signals: mpsc::UnboundedSender<Signal>,
     pub(crate) producer_ids: tokio::sync::Mutex<Range<i64>>,
-    pub(crate) parked: Parked,
+    pub(crate) followers: Followers,
     replicas: RwLock<HashMap<TopicPartition, Arc<Replica>>>,
     store: Arc<Store>,
     out: mpsc::UnboundedSender<Outgoing>,
@@ -94,7 +94,7 @@ impl Broker {
             broker_epoch: AtomicI64::new(-1),
             signals,
             producer_ids: tokio::sync::Mutex::new(0..0),
-            parked: Parked::default(),
+            followers: Followers::default(),
             replicas: RwLock::new(replicas),
             store,
             out,

@@ -166,42 +166,67 @@ fn fail(place: &mut FetchPartition, error: ResponseError) {
     (place.high_watermark, place.last_stable_offset, place.log_start_offset) = (-1, -1, -1);
 }
 
-/// The fetches of followers that wait for something to send, at most one a follower.
+/// What a leader knows of the followers that fetch from it.
 #[derive(Default)]
-pub(crate) struct Parked(Mutex<BTreeMap<NodeId, Arc<LetGo>>>);
+pub(crate) struct Followers(Mutex<BTreeMap<NodeId, Arc<Mutex<Follower>>>>);
 
-/// Asks a waiting fetch to be answered as it is.
+/// Locked while a fetch of this follower is taken in or answered.
 #[derive(Default)]
-struct LetGo {
-    asked: AtomicBool,
+struct Follower {
+    /// Whatever was sent before this (Lamport) time came over a connection that the follower has given up.
+    began: u64,
+    /// The fetch that waits for something to send.
+    parked: Option<Arc<Parked>>,
+}
+
+#[derive(Default)]
+struct Parked {
+    /// It is to be answered as it is.
+    let_go: AtomicBool,
+    /// Nobody waits for the answer any more.
+    void: AtomicBool,
     bell: Bell,
 }
 
-impl Parked {
-    fn park(&self, follower: NodeId) -> Arc<LetGo> {
-        let parked = Arc::new(LetGo::default());
-        self.0.lock().insert(follower, parked.clone());
-        parked
+impl Followers {
+    fn get(&self, follower: NodeId) -> Arc<Mutex<Follower>> {
+        self.0.lock().entry(follower).or_default().clone()
     }
+}
 
-    fn let_go(&self, follower: NodeId) {
-        if let Some(parked) = self.0.lock().remove(&follower) {
-            parked.asked.store(true, Ordering::Release);
+impl Follower {
+    /// A fetch of nothing. With session epoch 0 the follower begins anew on this connection: what it sent over an earlier one is void,
+    /// and when this is answered it may be sure that none of it will be taken in later. Otherwise it has more to ask for, keeps to one
+    /// request at a time, and wants the one back that waits here.
+    fn empty_fetch(&mut self, sent: Option<u64>, begins: bool) {
+        let parked = self.parked.take();
+        if begins {
+            self.began = sent.unwrap_or(self.began);
+        }
+        if let Some(parked) = parked {
+            let flag = if begins { &parked.void } else { &parked.let_go };
+            flag.store(true, Ordering::Release);
             parked.bell.notify_one();
         }
     }
 }
 
 fn follow(mut head: Head, follower: NodeId, deadline: Instant, request: FetchRequest) -> Answer {
+    let follower_lock = head.broker.followers.get(follower);
+    let mut state = follower_lock.lock();
+    if head.lamport.is_some_and(|sent| sent < state.began) {
+        return Answer::Close;
+    }
     if request.topics.is_empty() {
-        // The follower has more to ask for, and keeps to one request at a time: it wants the one back that waits here.
-        head.broker.parked.let_go(follower);
+        state.empty_fetch(head.lamport, request.session_epoch == 0);
+        drop(state);
         return head.answer();
     }
     let now = head.broker.clock.now();
     let token = token();
     let max_bytes = usize::try_from(request.max_bytes).unwrap_or(0);
-    let parked = head.broker.parked.park(follower);
+    let parked = Arc::new(Parked::default());
+    state.parked = Some(parked.clone());
     let mut followed: Vec<Option<Followed>> = Vec::new();
     let mut ready = Instant::now() >= deadline;
     for topic in request.topics {
@@ -218,13 +243,13 @@ fn follow(mut head: Head, follower: NodeId, deadline: Instant, request: FetchReq
                 broker_epoch: request.replica_state.replica_epoch,
             };
             let received = head.replica(&topic.topic, id, partition.partition).and_then(|replica| {
-                let received = replica.receive(now, head.lamport, &fetch, &parked.bell)?;
+                let received = replica.receive(now, &fetch, &parked.bell)?;
                 Ok((replica, received))
             });
             let mut waits = None;
             match received {
                 Err(error) => {
-                    fail(&mut place, error);
+                    fail(&mut place, without_a_step(error));
                     ready = true;
                 }
                 Ok((replica, received)) => {
@@ -249,18 +274,37 @@ fn follow(mut head: Head, follower: NodeId, deadline: Instant, request: FetchReq
     }
     if ready {
         respond(&mut head, &followed, max_bytes, &parked.bell);
+        drop(state);
         return head.answer();
     }
+    drop(state);
     Answer::Later(Box::pin(async move {
         let bell = &parked.bell;
         let all_wait = || {
-            !parked.asked.load(Ordering::Acquire)
+            !parked.let_go.load(Ordering::Acquire)
+                && !parked.void.load(Ordering::Acquire)
                 && followed.iter().flatten().all(|f| f.replica.still_waits(&f.fetch, bell))
         };
         while tokio::time::timeout_at(deadline, bell.notified()).await.is_ok() && all_wait() {}
-        respond(&mut head, &followed, max_bytes, bell);
+        {
+            // Void or answered, with nothing in between.
+            let _state = follower_lock.lock();
+            if parked.void.load(Ordering::Acquire) {
+                return None;
+            }
+            respond(&mut head, &followed, max_bytes, bell);
+        }
         head.encode()
     }))
+}
+
+/// What a follower gets when the partition machine took no step: there is none here yet, or its disk failed. The error
+/// must not be one that the machine answers with, since a follower takes this one for no answer at all (`fetcher::take`).
+fn without_a_step(error: ResponseError) -> ResponseError {
+    match error {
+        ResponseError::UnknownTopicId | ResponseError::KafkaStorageError => error,
+        _ => ResponseError::UnknownTopicOrPartition,
+    }
 }
 
 fn respond(head: &mut Head, followed: &[Option<Followed>], max_bytes: usize, bell: &Bell) {
@@ -280,8 +324,8 @@ fn respond(head: &mut Head, followed: &[Option<Followed>], max_bytes: usize, bel
                 place.log_start_offset = log_start;
             }
             Err(error) => {
-                fail(place, ResponseError::NotLeaderOrFollower);
-                place.error_code = error.unwrap_or(ErrorCode::NotLeaderOrFollower).code();
+                fail(place, ResponseError::UnknownTopicOrPartition);
+                place.error_code = error.map_or(place.error_code, ErrorCode::code);
             }
         }
     }

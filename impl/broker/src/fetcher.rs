@@ -10,7 +10,7 @@ use bellwether_trace::{FetchEffect, NodeId, TopicId, TopicPartition};
 use bellwether_wire::messages::FetchRequest;
 use bellwether_wire::messages::fetch_request::{FetchPartition, FetchTopic};
 use bellwether_wire::messages::fetch_response::PartitionData;
-use bellwether_wire::{BatchHeader, RequestKind, ResponseKind, Uuid, batch};
+use bellwether_wire::{BatchHeader, RequestKind, ResponseError, ResponseKind, Uuid, batch};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -103,7 +103,7 @@ async fn run(broker: Arc<Broker>, fetcher: Arc<Fetcher>) {
         };
         if connection.as_ref().is_none_or(|(at, peer)| *at != address || peer.is_broken()) {
             let client_id = format!("broker-{}-fetcher-{}", broker.config.node_id, fetcher.leader);
-            match Peer::connect(&address, &client_id, broker.sink.clone(), MAX_RESPONSE).await {
+            match fetcher.connect(&broker, &address, &client_id).await {
                 Ok(peer) => connection = Some((address, peer)),
                 Err(error) => {
                     tracing::debug!(node = broker.config.node_id, leader = fetcher.leader, %error, "fetcher");
@@ -135,8 +135,7 @@ async fn fetch_once(broker: &Arc<Broker>, fetcher: &Fetcher, peer: &Peer) -> Res
         return Ok(());
     }
     let response = peer.send(FETCH_VERSION, &request)?;
-    let patience = Duration::from_millis(broker.config.replica_fetch_wait_ms + broker.config.replica_lag_ms);
-    let mut response = std::pin::pin!(tokio::time::timeout(patience, response));
+    let mut response = std::pin::pin!(tokio::time::timeout(patience(broker), response));
     let response = tokio::select! {
         biased;
         response = &mut response => response,
@@ -171,8 +170,21 @@ async fn fetch_once(broker: &Arc<Broker>, fetcher: &Fetcher, peer: &Peer) -> Res
     Ok(())
 }
 
+/// How long a leader may take to answer. One that is stopped, not killed, keeps its connections.
+fn patience(broker: &Broker) -> Duration {
+    Duration::from_millis(broker.config.replica_fetch_wait_ms + broker.config.replica_lag_ms)
+}
+
 /// Takes the answer for one partition in. True if it makes no sense to ask again at once.
 fn take(leader: NodeId, replica: &Arc<Replica>, sent: &FetchOut, answer: &PartitionData) -> bool {
+    // The leader's partition took no step for this answer (it has yet to hear of the topic, or its disk failed), so that
+    // there is none for ours to take: the fetch is lost.
+    if matches!(
+        ResponseError::try_from_code(answer.error_code),
+        Some(ResponseError::UnknownTopicId | ResponseError::UnknownTopicOrPartition | ResponseError::KafkaStorageError)
+    ) {
+        return true;
+    }
     let records = answer.records.clone().unwrap_or_default();
     let batches = match batch::split_fetched(&records) {
         Ok(batches) => batches,
@@ -203,6 +215,18 @@ impl Fetcher {
         }
         let image = broker.image.read();
         image.broker(self.leader).map(|b| HostPort { host: b.host.clone(), port: b.port })
+    }
+
+    /// Connects, and makes sure that the leader takes in nothing any more of what was sent over an earlier connection: a fetch that
+    /// was given up must not come in after its successor was sent.
+    async fn connect(&self, broker: &Broker, address: &HostPort, client_id: &str) -> Result<Peer, PeerError> {
+        let begin = async {
+            let peer = Peer::connect(address, client_id, broker.sink.clone(), MAX_RESPONSE).await?;
+            let request = self.empty_request(broker).with_session_epoch(0);
+            peer.call(FETCH_VERSION, &request.into()).await?;
+            Ok(peer)
+        };
+        tokio::time::timeout(patience(broker), begin).await.unwrap_or(Err(PeerError::Lost))
     }
 
     /// The next request for all partitions that are due, and when the next of the others is.

@@ -1,6 +1,6 @@
 //! A replica: the partition's machine, its log and those who wait for it, under one lock. Here a step's effects become IO.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -74,8 +74,6 @@ struct Inner {
     /// Fetches of consumers, waiting for the high watermark to move.
     consumers: Bells,
     waiting: HashMap<Token, (Arc<ProduceCall>, usize)>,
-    /// When the newest fetch that was taken in was sent (Lamport time), by follower. One sent earlier comes from a connection that was given up.
-    newest_fetch: BTreeMap<NodeId, u64>,
     fx: Effects,
 }
 
@@ -112,7 +110,6 @@ impl Replica {
             followers: Bells::default(),
             consumers: Bells::default(),
             waiting: HashMap::new(),
-            newest_fetch: BTreeMap::new(),
             fx: Effects::default(),
         };
         Arc::new(Replica { tp, topic, node, sink, out, inner: Mutex::new(inner) })
@@ -256,25 +253,16 @@ impl Replica {
         self.inner.lock().consumers.take_down(bell);
     }
 
-    /// Takes a follower's fetch in. `Err`: the partition is offline, or the fetch was sent before one that was taken in
-    /// already. If there is nothing to send, the bell is hung.
+    /// Takes a follower's fetch in. `Err`: the partition is offline. If there is nothing to send, the bell is hung.
     pub(crate) fn receive(
         self: &Arc<Self>,
         now: Millis,
-        sent: Option<u64>,
         fetch: &FetchIn,
         bell: &Bell,
     ) -> Result<Received, ResponseError> {
         let inner = &mut *self.inner.lock();
         if inner.offline {
             return Err(ResponseError::KafkaStorageError);
-        }
-        if let Some(sent) = sent {
-            let newest = inner.newest_fetch.entry(fetch.follower).or_default();
-            if sent < *newest {
-                return Err(ResponseError::NotLeaderOrFollower);
-            }
-            *newest = sent;
         }
         let answer = inner.partition.on_replica_fetch(now, fetch, &mut inner.fx);
         // An earlier fetch of this follower that waits here is superseded: it is let go.
