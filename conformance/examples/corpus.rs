@@ -6,11 +6,21 @@ use bellwether_conformance::walk::{Plan, Walk};
 
 fn main() -> std::io::Result<()> {
     let dir = PathBuf::from(std::env::args().nth(1).unwrap_or_else(|| "conformance/traces/good".into()));
-    let plan = Plan { brokers: 3, combined: true, partitions: 1, min_isr: 2, unclean: false, lossy: false, steps: 250 };
+    let plan = Plan {
+        brokers: 3,
+        combined: true,
+        partitions: 1,
+        min_isr: 2,
+        unclean: false,
+        elr: false,
+        lossy: false,
+        steps: 250,
+    };
     let walks = [
         ("walk-one-partition", 1, plan.clone()),
         ("walk-two-partitions", 2, Plan { partitions: 2, combined: false, ..plan.clone() }),
         ("walk-unclean-lossy", 3, Plan { unclean: true, lossy: true, min_isr: 1, ..plan.clone() }),
+        ("walk-elr", 5, Plan { elr: true, lossy: true, ..plan.clone() }),
         ("walk-five-brokers", 4, Plan { brokers: 5, ..plan }),
     ];
     for (name, seed, plan) in walks {

@@ -14,7 +14,7 @@ fn text(run: &str, nodes: &[NodeId], events: &[(NodeId, u64, Event)]) -> Vec<u8>
 }
 
 fn start() -> Event {
-    Event::Start { logs: vec![] }
+    Event::Start { logs: vec![], clean: false }
 }
 
 fn read() -> Event {

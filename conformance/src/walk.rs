@@ -3,14 +3,15 @@
 use std::collections::BTreeMap;
 
 use bellwether_model::replication::{
-    Acks, Action, BrokerId, BrokerSet, Config, EpochRuns, Log, State, advance, electable, high_watermark_limit,
+    Acks, Action, BrokerId, BrokerSet, Config, Departure, EpochRuns, Log, State, advance, departed, electable,
+    high_watermark_limit,
 };
 use bellwether_trace::{
     Change, ErrorCode, Event, FetchEffect, Header, Line, NodeId, PartitionState, TopicId, TopicPartition,
 };
 use bellwether_trace::{write_header, write_line};
 
-use crate::oracle::{Batches, Names, Nodes, event_of};
+use crate::oracle::{Batches, Names, Nodes, decided, event_of};
 
 /// A small generator of random numbers (SplitMix64): the same seed gives the same walk on every machine.
 #[derive(Clone, Debug)]
@@ -44,6 +45,8 @@ pub struct Plan {
     pub min_isr: u32,
     /// unclean.leader.election.enable.
     pub unclean: bool,
+    /// Eligible leader replicas.
+    pub elr: bool,
     /// Stops may lose records.
     pub lossy: bool,
     /// How many random steps.
@@ -68,7 +71,7 @@ pub struct Walk {
 impl Walk {
     /// Starts the nodes, creates the partitions, and takes `steps` random steps.
     pub fn new(seed: u64, plan: Plan) -> Self {
-        let config = Config::oracle(plan.min_isr, plan.unclean);
+        let config = Config::oracle(plan.min_isr, plan.unclean).with_elr(plan.elr);
         let mut walk = Walk {
             run: format!("walk-{seed}"),
             plan,
@@ -110,12 +113,18 @@ impl Walk {
             all.push(self.controller());
         }
         for node in &all {
-            self.nodes.started(*node);
-            self.emit(*node, Event::Start { logs: vec![] });
+            self.nodes.started(*node, false);
+            self.emit(*node, Event::Start { logs: vec![], clean: false });
         }
         for broker in 1..=self.plan.brokers {
             let offset = self.nodes.metadata_end() + 1;
-            self.decide(Event::Register { broker, broker_epoch: offset, metadata_offset: offset, changes: vec![] });
+            self.decide(Event::Register {
+                broker,
+                broker_epoch: offset,
+                clean: false,
+                metadata_offset: offset,
+                changes: vec![],
+            });
             self.decide(Event::Unfence { broker, metadata_offset: offset + 1, changes: vec![] });
         }
         let metadata_offset = self.nodes.metadata_end() + 1 + i64::from(self.plan.partitions);
@@ -125,13 +134,14 @@ impl Walk {
             let shift = partition as usize % replicas.len();
             replicas.rotate_left(shift);
             let isr = (1..=self.plan.brokers).collect();
-            let state = PartitionState { leader: replicas.first().copied(), leader_epoch: 0, isr, partition_epoch: 0 };
+            let state = PartitionState { leader: replicas.first().copied(), isr, ..PartitionState::default() };
             let created = Event::Create {
                 tp,
                 topic: "walk".into(),
                 replicas: replicas.clone(),
                 min_isr: self.plan.min_isr as i32,
                 unclean: self.plan.unclean,
+                elr: self.plan.elr,
                 metadata_offset,
                 state: state.clone(),
             };
@@ -223,7 +233,8 @@ impl Walk {
                 Action::HighWatermark { broker: b, to: high_watermark_limit(state, b, &self.config) },
             ];
             for leader in std::iter::once(None).chain(state.ids().map(Some)) {
-                tries.push(Action::Register { broker: b, leader });
+                let clean = state.brokers[usize::from(b)].clean;
+                tries.push(Action::Register { broker: b, leader, clean });
             }
             for end in &state.brokers[usize::from(b)].waiting {
                 for error in [ErrorCode::None, ErrorCode::NotEnoughReplicasAfterAppend] {
@@ -280,19 +291,29 @@ impl Walk {
                     advance(state, &crash, &self.config).expect("a running broker can stop");
                 }
             }
+            Action::Stop { broker, .. } => {
+                let node = self.partitions[place].1.node(broker);
+                for (_, names, state) in &mut self.partitions {
+                    let broker = names.replica(node).expect("every broker has a replica of each partition");
+                    let high_watermark = state.brokers[usize::from(broker)].high_watermark;
+                    let stop = Action::Stop { broker, high_watermark };
+                    advance(state, &stop, &self.config).expect("a running broker can stop");
+                }
+            }
             Action::Restart { broker } => {
                 let node = self.partitions[place].1.node(broker);
-                self.nodes.started(node);
+                let clean = self.partitions[place].2.brokers[usize::from(broker)].clean;
+                self.nodes.started(node, clean);
                 let mut all = Vec::new();
                 for (tp, names, state) in &mut self.partitions {
                     let restart = Action::Restart { broker: names.replica(node).expect("as above") };
                     let before = state.clone();
                     advance(state, &restart, &self.config).expect("it stopped in all partitions");
                     let event = event_of(*tp, names, &self.nodes, &self.config, &before, &restart, state);
-                    let Some(Event::Start { logs }) = event else { unreachable!("a restart shows as a start") };
+                    let Some(Event::Start { logs, .. }) = event else { unreachable!("a restart shows as a start") };
                     all.extend(logs);
                 }
-                self.emit(node, Event::Start { logs: all });
+                self.emit(node, Event::Start { logs: all, clean });
             }
             _ => {
                 let gap = i64::from(self.random.below(8) == 0);
@@ -320,17 +341,16 @@ impl Walk {
         let mut all: Vec<Change> = Vec::new();
         for (tp, names, state) in &self.partitions {
             let broker = names.replica(node).expect("every broker has a replica of each partition");
+            let b = &state.brokers[usize::from(broker)];
+            let registers = matches!(action, Action::Register { .. });
+            let departure = if registers && !b.clean { Departure::Unclean } else { Departure::Whole };
             let lead = |state: &State<EpochRuns>| {
-                let mut entry = *state.controller();
-                entry.fenced = entry.fenced.with(broker);
-                if entry.isr.len() > 1 {
-                    entry.isr = entry.isr.without(broker);
-                }
-                let led = state.controller().leader == Some(broker);
-                electable(&entry, state.brokers.len(), &self.config).0.iter().next().filter(|_| led)
+                let n = state.brokers.len();
+                let (entry, elects) = departed(state.controller(), broker, departure, true, n, &self.config);
+                electable(&entry, n, &self.config).0.iter().next().filter(|_| elects)
             };
             let own = match action {
-                Action::Register { .. } => Action::Register { broker, leader: lead(state) },
+                Action::Register { .. } => Action::Register { broker, leader: lead(state), clean: b.clean },
                 Action::Fence { .. } => Action::Fence { broker, leader: lead(state) },
                 _ => Action::Unfence { broker },
             };
@@ -341,24 +361,15 @@ impl Walk {
             }
             let (old, new) = (state.controller(), after.controller());
             if old.partition_epoch != new.partition_epoch {
-                let c = new;
-                all.push(Change {
-                    tp: *tp,
-                    state: PartitionState {
-                        leader: c.leader.map(|l| names.node(l)),
-                        leader_epoch: c.leader_epoch as i32,
-                        isr: names.nodes(c.isr),
-                        partition_epoch: c.partition_epoch as i32,
-                    },
-                });
+                all.push(Change { tp: *tp, state: decided(names, &after) });
             }
             steps.push(after);
         }
         let metadata_offset = self.nodes.metadata_end() + 1 + all.len() as i64;
         let (broker, changes) = (node, all);
         self.decide(match action {
-            Action::Register { .. } => {
-                Event::Register { broker, broker_epoch: metadata_offset, metadata_offset, changes }
+            Action::Register { clean, .. } => {
+                Event::Register { broker, broker_epoch: metadata_offset, clean, metadata_offset, changes }
             }
             Action::Fence { .. } => Event::Fence { broker, metadata_offset, changes },
             _ => Event::Unfence { broker, metadata_offset, changes },
@@ -425,6 +436,7 @@ fn actor(action: &Action) -> BrokerId {
         Action::Fetch { follower, .. } | Action::Fetched { follower, .. } => follower,
         Action::Receive { leader, .. } | Action::Respond { leader, .. } => leader,
         Action::Crash { broker, .. }
+        | Action::Stop { broker, .. }
         | Action::Restart { broker }
         | Action::Apply { broker, .. }
         | Action::Produce { broker, .. }
@@ -451,7 +463,7 @@ fn weight(name: &str) -> usize {
         "apply" | "restart" | "register" | "unfence" | "alter-partition" | "learn-isr" | "ack" => 12,
         "high-watermark" | "produce" | "propose-isr" => 8,
         "read" => 3,
-        "fence" | "crash" | "elect" | "reject" | "duplicate" => 1,
+        "fence" | "crash" | "stop" | "elect" | "reject" | "duplicate" => 1,
         _ => 0,
     }
 }
@@ -462,13 +474,14 @@ fn candidates(state: &State<EpochRuns>, config: &Config, plan: &Plan, random: &m
     for broker in state.ids() {
         let b = &state.brokers[usize::from(broker)];
         for leader in std::iter::once(None).chain(state.ids().map(Some)) {
-            out.extend([Action::Register { broker, leader }, Action::Fence { broker, leader }]);
+            out.extend([Action::Register { broker, leader, clean: b.clean }, Action::Fence { broker, leader }]);
         }
         out.extend([
             Action::Unfence { broker },
             Action::Elect { leader: broker },
             Action::AlterPartition { broker },
             Action::Crash { broker, keep: b.log.end(), high_watermark: b.high_watermark },
+            Action::Stop { broker, high_watermark: b.high_watermark },
             Action::Restart { broker },
             Action::Reject { broker },
             Action::LearnIsr { broker },

@@ -13,6 +13,7 @@ fn plan(i: u64, steps: usize) -> Plan {
         partitions: 1 + (i % 3) as i32,
         min_isr: 1 + (i % 2) as u32,
         unclean: i % 7 == 6,
+        elr: i % 4 < 2,
         lossy: i % 4 == 3,
         steps,
     }

@@ -20,6 +20,7 @@ use bellwether_trace::{Event, Line, NodeId, TopicPartition};
 use crate::reader::{BadRun, ReadError, Run, read_runs};
 
 pub use coverage::{Coverage, OUTCOMES};
+pub(crate) use events::decided;
 pub use events::{action_of, event_of};
 pub use explain::Shown;
 pub use names::{Names, Nodes};
@@ -151,7 +152,7 @@ impl Oracle {
         let mut seen = Seen::default();
         let about: Vec<TopicPartition> = match event {
             Event::End { .. } => return Ok(()),
-            Event::Start { logs, .. } => {
+            Event::Start { logs, clean } => {
                 let replicas = self.replicas.get(&node).cloned().unwrap_or_default();
                 for (i, log) in logs.iter().enumerate() {
                     if !replicas.contains(&log.tp) {
@@ -162,7 +163,7 @@ impl Oracle {
                     }
                 }
                 seen.first = self.nodes.incarnation(node) == 0;
-                self.nodes.started(node);
+                self.nodes.started(node, *clean);
                 replicas
             }
             Event::Register { broker, changes, .. }
@@ -176,6 +177,8 @@ impl Oracle {
                         return Err(whole(why));
                     }
                     let led = |p: &PartitionOracle| p.state.controller().leader.map(|l| p.names.node(l));
+                    let leader = |p: &PartitionOracle| p.state.controller().leader;
+                    seen.orphan |= self.partitions.get(&change.tp).is_some_and(|p| leader(p).is_none());
                     seen.led |= self.partitions.get(&change.tp).is_some_and(|p| led(p) != change.state.leader);
                 }
                 replicas

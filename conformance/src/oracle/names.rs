@@ -23,13 +23,17 @@ pub struct Nodes {
 struct Node {
     /// The broker epoch of each incarnation, -1 until it registers.
     epochs: Vec<i64>,
+    /// Its last stop was clean, it had registered before, and it has not since.
+    clean: bool,
     unfenced: bool,
 }
 
 impl Nodes {
     /// A node starts.
-    pub(crate) fn started(&mut self, node: NodeId) {
-        self.nodes.entry(node).or_default().epochs.push(-1);
+    pub(crate) fn started(&mut self, node: NodeId, clean: bool) {
+        let node = self.nodes.entry(node).or_default();
+        node.clean = clean && node.epochs.last().is_some_and(|e| *e >= 0);
+        node.epochs.push(-1);
     }
 
     /// How often a node has started.
@@ -94,11 +98,12 @@ impl Nodes {
                 }
                 self.append(*metadata_offset, 2)
             }
-            Event::Register { broker, broker_epoch, metadata_offset, changes } => {
+            Event::Register { broker, broker_epoch, metadata_offset, changes, .. } => {
                 self.append(*metadata_offset, changes.len() + 1)?;
                 check(broker_epoch == metadata_offset, || "the registration is the last record of its step".into())?;
                 let node = self.nodes.entry(*broker).or_default();
                 node.unfenced = false;
+                node.clean = false;
                 let last = node.epochs.last_mut().ok_or("the broker has never started")?;
                 check(*last < 0, || format!("this incarnation has registered already, with epoch {last}"))?;
                 *last = *broker_epoch;
@@ -167,7 +172,11 @@ impl Nodes {
             fenced,
             incarnations,
         };
-        let start = |r: &NodeId| Start { alive: self.incarnation(*r) > 0, incarnation: self.incarnation(*r) };
+        let clean = |r: &NodeId| self.nodes.get(r).is_some_and(|n| n.clean);
+        let start = |r: &NodeId| {
+            let incarnation = self.incarnation(*r);
+            Start { alive: incarnation > 0, incarnation, clean: clean(r) }
+        };
         Ok((names, entry, replicas.iter().map(start).collect()))
     }
 }

@@ -482,7 +482,7 @@ fn as_compared(names: &Names, due: &Event, event: &Event) -> Event {
             *is = *due;
         }
         // A log that was never written to may not be there at all.
-        (Event::Start { logs: is }, Event::Start { logs: due }) => {
+        (Event::Start { logs: is, .. }, Event::Start { logs: due, .. }) => {
             let empty = |l: &RecoveredLog| l.log_end == 0 && l.high_watermark == 0 && l.epochs.is_empty();
             if is.is_empty() && due.iter().all(empty) {
                 is.clone_from(due);

@@ -147,9 +147,5 @@ fn partition(entry: &MetaEntry) -> String {
 fn changes<L: Log>(before: &State<L>, after: &State<L>) -> String {
     let (was, is) = (before.controller(), after.controller());
     let parts = |e: &MetaEntry| (e.leader, e.leader_epoch, e.isr, e.elr, e.last_known_leader);
-    if parts(was) == parts(is) {
-        String::new()
-    } else {
-        format!("; {}", partition(is))
-    }
+    if parts(was) == parts(is) { String::new() } else { format!("; {}", partition(is)) }
 }

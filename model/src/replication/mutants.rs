@@ -121,10 +121,9 @@ pub fn mutant(rule: Rule) -> Option<Mutant> {
             Bound { elections: 1, shrinks: 1, acks0: false, acks_all: true, reads: false, ..ELR },
             Caught(Some(Invariant::AckedAllIsDurable)),
         ),
-        Rule::ElectionLastKnownLeader => (
-            Bound { min_isr: 1, shrinks: 1, lossy: 0, ..ELR },
-            Caught(Some(Invariant::LeaderCompleteness)),
-        ),
+        Rule::ElectionLastKnownLeader => {
+            (Bound { min_isr: 1, shrinks: 1, lossy: 0, ..ELR }, Caught(Some(Invariant::LeaderCompleteness)))
+        }
         Rule::AckHighWatermark => (Bound { reads: false, ..BASE }, Caught(Some(Invariant::AckedAllIsReplicated))),
         Rule::AckMinIsr => (
             Bound { brokers: 2, fences: 1, shrinks: 1, ..BASE },

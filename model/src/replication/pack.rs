@@ -180,7 +180,11 @@ fn write_broker(b: &Broker<PackedLog>, order: &Order, out: &mut Vec<u8>) {
             | (b.fetches.len() as u8) << 5,
     );
     // Incarnations are small: the highest bit says whether the last stop was clean.
-    out.extend([b.incarnation as u8 | u8::from(b.clean) << 7, b.applied.map_or(255, |a| a as u8), b.high_watermark as u8]);
+    out.extend([
+        b.incarnation as u8 | u8::from(b.clean) << 7,
+        b.applied.map_or(255, |a| a as u8),
+        b.high_watermark as u8,
+    ]);
     write_records(&b.log, out);
     let (_, mut starts, _) = b.log.raw();
     // A byte an epoch (number, start) and an end mark: starts are small, so that no entry looks like the mark.

@@ -343,6 +343,8 @@ pub struct Start {
     pub alive: bool,
     /// How often it has started.
     pub incarnation: u16,
+    /// It can prove that its last stop was clean.
+    pub clean: bool,
 }
 
 impl<L: Log> State<L> {
@@ -351,7 +353,7 @@ impl<L: Log> State<L> {
         let broker = |s: &Start| Broker {
             alive: s.alive,
             lossy: false,
-            clean: false,
+            clean: s.clean,
             incarnation: s.incarnation,
             applied: None,
             log: L::default(),
@@ -387,7 +389,8 @@ impl<L: Log> State<L> {
             fenced: BrokerSet::default(),
             incarnations: std::array::from_fn(|b| u16::from(b < replicas)),
         };
-        let mut state: State<L> = State::created(entry, &vec![Start { alive: true, incarnation: 1 }; replicas]);
+        let mut state: State<L> =
+            State::created(entry, &vec![Start { alive: true, incarnation: 1, clean: false }; replicas]);
         for broker in &mut state.brokers {
             broker.applied = Some(0);
             broker.isr = entry.isr;

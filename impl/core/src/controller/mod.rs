@@ -245,7 +245,8 @@ impl Controller {
             return self.reply(());
         }
         let leaves = self.rules.on(Rule::FencingLeavesIsr);
-        let (mut records, changes) = if leaves { self.removal(broker, Departure::Whole, true) } else { Default::default() };
+        let (mut records, changes) =
+            if leaves { self.removal(broker, Departure::Whole, true) } else { Default::default() };
         records.push(MetadataRecord::FenceBroker { broker });
         self.commit(records, |metadata_offset| (vec![Event::Fence { broker, metadata_offset, changes }], ()))
     }

@@ -63,7 +63,13 @@ fn lead(entry: &mut MetaEntry, leader: Option<BrokerId>, config: &Config) -> Cos
 
 /// The ELR that goes with another ISR (`PartitionChangeBuilder.maybePopulateTargetElr`): nobody while the ISR has
 /// min.insync.replicas; below that, whoever leaves the ISR has all that is committed, since the high watermark stands still.
-fn populate_elr(entry: &mut MetaEntry, old_isr: BrokerSet, unclean: Option<BrokerId>, replicas: usize, config: &Config) {
+fn populate_elr(
+    entry: &mut MetaEntry,
+    old_isr: BrokerSet,
+    unclean: Option<BrokerId>,
+    replicas: usize,
+    config: &Config,
+) {
     if !config.elr {
         return;
     }
@@ -72,8 +78,8 @@ fn populate_elr(entry: &mut MetaEntry, old_isr: BrokerSet, unclean: Option<Broke
         entry.elr = BrokerSet::default();
         return;
     }
-    let candidates =
-        if rules.holds(Rule::ElrFromIsr) { entry.elr.union(old_isr) } else { BrokerSet::all(replicas) }.minus(entry.isr);
+    let candidates = if rules.holds(Rule::ElrFromIsr) { entry.elr.union(old_isr) } else { BrokerSet::all(replicas) }
+        .minus(entry.isr);
     let unclean = unclean.filter(|_| rules.holds(Rule::ElrUncleanLeaves));
     entry.elr = unclean.map_or(candidates, |b| candidates.without(b));
 }
@@ -195,7 +201,12 @@ pub(super) fn register<L: Log>(
     let mut entry = *state.controller();
     require(b.alive, "the broker is down")?;
     require(b.incarnation > entry.incarnations[usize::from(broker)], "this incarnation has registered already")?;
-    guard(config, Rule::RegistrationCleanProof, b.clean || !clean, "the broker cannot prove that it had stopped cleanly")?;
+    guard(
+        config,
+        Rule::RegistrationCleanProof,
+        b.clean || !clean,
+        "the broker cannot prove that it had stopped cleanly",
+    )?;
     require(clean || !b.clean, "the broker proves that it had stopped cleanly")?;
     entry.incarnations[usize::from(broker)] = b.incarnation;
     let leaves = config.rules.holds(Rule::RegistrationLeavesIsr);

@@ -170,7 +170,7 @@ fn fencing_a_broker_outside_of_the_isr_changes_no_partition() {
 
 #[test]
 fn the_last_member_of_an_isr_stays_and_leads_again_when_it_is_back() {
-    let mut fixture = Fixture::new(Rules::all());
+    let mut fixture = Fixture::without_elr(Rules::all(), &[("min.insync.replicas", "2")]);
     for broker in [3, 2, 1] {
         let _ = fixture.fence(broker);
     }
@@ -183,7 +183,7 @@ fn the_last_member_of_an_isr_stays_and_leads_again_when_it_is_back() {
 
 #[test]
 fn an_unclean_election_makes_the_first_unfenced_replica_leader_and_whole_isr() {
-    let mut fixture = Fixture::with_topic(Rules::all(), &[("unclean.leader.election.enable", "true")]);
+    let mut fixture = Fixture::without_elr(Rules::all(), &[("unclean.leader.election.enable", "true")]);
     propose(&mut fixture, &[1]).unwrap();
     let _ = fixture.fence(1);
     assert_eq!(fixture.summary(), (Some(2), 1, vec![2], 2));

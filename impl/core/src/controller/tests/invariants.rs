@@ -15,6 +15,8 @@ enum Input {
     Register {
         broker: NodeId,
         incarnation: u128,
+        /// It names the broker epoch of its former life.
+        clean: bool,
     },
     Heartbeat {
         broker: NodeId,
@@ -66,7 +68,8 @@ fn input() -> impl Strategy<Value = Input> {
     let off = || prop_oneof![6 => Just(0i32), 1 => -2..=2i32];
     let subset = || proptest::sample::subsequence(vec![1, 2, 3, 4], 0..=4);
     prop_oneof![
-        4 => (broker(), 1..=5u128).prop_map(|(broker, incarnation)| Input::Register { broker, incarnation }),
+        4 => (broker(), 1..=5u128, any::<bool>())
+            .prop_map(|(broker, incarnation, clean)| Input::Register { broker, incarnation, clean }),
         8 => (broker(), off(), prop::bool::weighted(0.8), prop::bool::weighted(0.05)).prop_map(
             |(broker, behind, caught_up, want_shut_down)| {
                 Input::Heartbeat { broker, behind: behind.into(), caught_up, want_shut_down }
@@ -102,15 +105,28 @@ fn demand(holds: bool, what: impl FnOnce() -> String) -> Verdict {
 }
 
 impl Run {
-    fn new(rules: Rules) -> Run {
-        Run { fixture: Fixture::new(rules), leaders: BTreeMap::new(), next_producer_id: 0 }
+    /// Without eligible leader replicas the last member of an ISR stays in it.
+    fn new(rules: Rules, elr: bool) -> Run {
+        let configs = [("min.insync.replicas", "2")];
+        let new = if elr { Fixture::with_topic } else { Fixture::without_elr };
+        Run { fixture: new(rules, &configs), leaders: BTreeMap::new(), next_producer_id: 0 }
     }
 
     fn step(&mut self, input: Input) -> Verdict {
         let before = self.fixture.controller.image().clone();
         let events = match input {
-            Input::Register { broker, incarnation } => {
-                let decision = self.fixture.run(|c, now| c.register(now, registration(broker, incarnation)));
+            Input::Register { broker, incarnation, clean } => {
+                let previous_broker_epoch = if clean { self.fixture.epoch(broker) } else { -1 };
+                let request = Registration { previous_broker_epoch, ..registration(broker, incarnation) };
+                let decision = self.fixture.run(|c, now| c.register(now, request));
+                for event in &decision.events {
+                    let image = self.fixture.controller.image();
+                    let Event::Register { clean: told, .. } = event else { continue };
+                    let clean = clean && before.broker(broker).is_some();
+                    demand(*told == clean, || format!("{broker} registers clean={told}"))?;
+                    let eligible = image.partitions().any(|(_, p)| p.state.elr.contains(&broker));
+                    demand(clean || !eligible, || format!("{broker} is in an ELR after an unclean stop"))?;
+                }
                 if let Ok(epoch) = decision.reply {
                     let known = self.fixture.controller.image().broker(broker);
                     let registered = known.is_some_and(|b| b.broker_epoch == epoch && b.incarnation == incarnation);
@@ -143,7 +159,7 @@ impl Run {
                     image.apply_batch(decision.first_offset, &decision.records).map_err(|e| e.to_string())?;
                     judge_events(&earlier, &image, &decision.events)?;
                 }
-                return self.judge(&before);
+                return self.judge(&before, false);
             }
             Input::Fence { broker } => self.fixture.fence(broker).events,
             Input::Elect { leader } => self.fixture.run(|c, _| c.elect(TP, leader)).events,
@@ -187,19 +203,25 @@ impl Run {
             }
         };
         judge_events(&before, self.fixture.controller.image(), &events)?;
-        self.judge(&before)
+        self.judge(&before, true)
     }
 
-    /// The invariants, after a step from `before`.
-    fn judge(&mut self, before: &MetadataImage) -> Verdict {
+    /// The invariants, after a step from `before`, or after several.
+    fn judge(&mut self, before: &MetadataImage, one_step: bool) -> Verdict {
         let image = self.fixture.controller.image();
         for (tp, PartitionRegistration { replicas, state }) in image.partitions() {
             let fenced = |b: &NodeId| !image.unfenced(*b);
-            demand(state.isr.is_sorted() && !state.isr.is_empty(), || format!("{tp} has ISR {:?}", state.isr))?;
+            let empty = state.isr.is_empty() && !image.elr();
+            demand(state.isr.is_sorted() && !empty, || format!("{tp} has ISR {:?}", state.isr))?;
+            let min_isr = (image.min_isr(tp.topic) as usize).min(replicas.len());
+            let (isr, elr) = (&state.isr, &state.elr);
+            demand(elr.is_sorted() && (elr.is_empty() || image.elr()), || format!("{tp} has ELR {elr:?}"))?;
+            demand(!elr.iter().any(|b| isr.contains(b)), || format!("{tp}: ELR {elr:?} and ISR {isr:?} overlap"))?;
+            demand(elr.is_empty() || isr.len() < min_isr, || format!("{tp}: ELR {elr:?} beside ISR {isr:?}"))?;
+            demand(state.leader.is_none() || state.last_known_leader.is_none(), || format!("{tp}: {state:?}"))?;
             demand(state.isr.iter().all(|b| replicas.contains(b)), || format!("{tp}: a stranger in the ISR"))?;
-            demand(state.isr.len() == 1 || !state.isr.iter().any(fenced), || {
-                format!("{tp}: a fenced broker in {state:?}")
-            })?;
+            let last = state.isr.len() == 1 && !image.elr();
+            demand(last || !state.isr.iter().any(fenced), || format!("{tp}: a fenced broker in {state:?}"))?;
             if let Some(leader) = state.leader {
                 demand(state.isr.contains(&leader), || format!("{tp}: leader {leader} not in the ISR"))?;
                 demand(!fenced(&leader), || format!("{tp}: leader {leader} is fenced"))?;
@@ -210,8 +232,13 @@ impl Run {
                 let was = &was.state;
                 demand(state.partition_epoch > was.partition_epoch, || format!("{tp}: {was:?} then {state:?}"))?;
                 demand(state.leader_epoch >= was.leader_epoch, || format!("{tp}: {was:?} then {state:?}"))?;
-                let clean = state.leader.is_none_or(|l| was.isr.contains(&l));
-                demand(clean || image.unclean(tp.topic), || format!("{tp}: unclean, {was:?} then {state:?}"))?;
+                let strangers = |b: &NodeId| one_step && !was.isr.contains(b) && !was.elr.contains(b);
+                demand(!elr.iter().any(strangers), || format!("{tp}: strangers in the ELR, {was:?} then {state:?}"))?;
+                let nobody = was.isr.iter().all(fenced);
+                let eligible = |l: &NodeId| was.elr.contains(l) && nobody;
+                let last_known = |l: &NodeId| was.last_known_leader == Some(*l) && isr.len() == 1 && elr.is_empty();
+                let clean = state.leader.is_none_or(|l| was.isr.contains(&l) || eligible(&l) || last_known(&l));
+                demand(clean || !one_step || image.unclean(tp.topic), || format!("{tp}: unclean, {was:?} then {state:?}"))?;
             }
         }
         let mut rebuilt = MetadataImage::new(*image.defaults());
@@ -258,8 +285,8 @@ fn judge_events(before: &MetadataImage, after: &MetadataImage, events: &[Event])
 proptest! {
     #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
     #[test]
-    fn the_controller_keeps_its_invariants(inputs in prop::collection::vec(input(), 1..80)) {
-        let mut run = Run::new(Rules::all());
+    fn the_controller_keeps_its_invariants(inputs in prop::collection::vec(input(), 1..80), elr: bool) {
+        let mut run = Run::new(Rules::all(), elr);
         for input in inputs {
             let shown = format!("{input:?}");
             if let Err(why) = run.step(input) {
@@ -274,9 +301,9 @@ fn random_inputs_reach_every_outcome() {
     use proptest::strategy::ValueTree;
     let mut runner = proptest::test_runner::TestRunner::deterministic();
     let mut seen = BTreeMap::new();
-    for _ in 0..150 {
+    for i in 0..150 {
         let inputs = prop::collection::vec(input(), 80).new_tree(&mut runner).unwrap().current();
-        let mut run = Run::new(Rules::all());
+        let mut run = Run::new(Rules::all(), i % 2 == 0);
         for input in inputs {
             let request = format!("{input:?}");
             let offset = run.fixture.log.len();
@@ -305,11 +332,17 @@ fn each_mutant_of_the_controller_breaks_an_invariant() {
         (Rule::ElectionNewEpoch, "in one epoch"),
         (Rule::RegistrationLeavesIsr, "a fenced broker in"),
         (Rule::FencingLeavesIsr, "a fenced broker in"),
+        (Rule::RegistrationCleanProof, "registers clean"),
+        (Rule::ElrFromIsr, "strangers in the ELR"),
+        (Rule::ElrBelowMinIsr, "beside ISR"),
+        (Rule::ElrUncleanLeaves, "after an unclean stop"),
+        (Rule::ElectionElrWhenIsrEmpty, "unclean"),
+        (Rule::ElectionLastKnownLeader, "unclean"),
     ] {
         let mut runner = proptest::test_runner::TestRunner::deterministic();
-        let caught = (0..300).any(|_| {
+        let caught = (0..300).any(|i| {
             let inputs = prop::collection::vec(input(), 80).new_tree(&mut runner).unwrap().current();
-            let mut run = Run::new(Rules::without(rule));
+            let mut run = Run::new(Rules::without(rule), i % 2 == 0);
             let verdict = inputs.into_iter().try_for_each(|input| run.step(input));
             verdict.is_err_and(|why| why.contains(complaint))
         });

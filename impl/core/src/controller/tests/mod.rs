@@ -1,5 +1,6 @@
 //! The controller's tests: guards by name, topics, and invariants over random inputs.
 
+mod elr;
 mod guards;
 mod invariants;
 mod topics;
@@ -26,17 +27,31 @@ impl Fixture {
     }
 
     fn with_topic(rules: Rules, configs: &[(&str, &str)]) -> Fixture {
-        let mut fixture = Fixture::with_brokers(rules, 3);
+        Fixture::with_brokers(rules, 3).and_topic(configs)
+    }
+
+    /// The same in a cluster with `eligible.leader.replicas.version` 0.
+    fn without_elr(rules: Rules, configs: &[(&str, &str)]) -> Fixture {
+        let defaults = TopicDefaults { elr: false, ..TopicDefaults::default() };
+        Fixture::with_config(rules, 3, ControllerConfig { defaults, ..ControllerConfig::default() }).and_topic(configs)
+    }
+
+    fn and_topic(mut self, configs: &[(&str, &str)]) -> Fixture {
+        let fixture = &mut self;
         let mut topic = topic("orders");
         topic.assignments = vec![(0, vec![1, 2, 3])];
         topic.configs = configs.iter().map(|(k, v)| ((*k).to_owned(), Some((*v).to_owned()))).collect();
         let reply = fixture.run(|c, _| c.create_topics(vec![topic], false)).reply;
         assert!(reply.iter().all(Result::is_ok), "{reply:?}");
-        fixture
+        self
     }
 
     fn with_brokers(rules: Rules, brokers: NodeId) -> Fixture {
-        let config = ControllerConfig { session_timeout_ms: TIMEOUT, ..ControllerConfig::default() };
+        Fixture::with_config(rules, brokers, ControllerConfig::default())
+    }
+
+    fn with_config(rules: Rules, brokers: NodeId, config: ControllerConfig) -> Fixture {
+        let config = ControllerConfig { session_timeout_ms: TIMEOUT, ..config };
         let mut fixture = Fixture { now: 1000, controller: Controller::new(0, rules, config), log: Vec::new() };
         for broker in 1..=brokers {
             fixture.register(broker, 1).unwrap();
@@ -74,6 +89,20 @@ impl Fixture {
 
     fn state(&self) -> &PartitionState {
         &self.controller.image().partition(TP).unwrap().state
+    }
+
+    /// Leader, ISR, ELR and last known leader.
+    fn candidates(&self) -> (Option<NodeId>, Vec<NodeId>, Vec<NodeId>, Option<NodeId>) {
+        let s = self.state();
+        (s.leader, s.isr.clone(), s.elr.clone(), s.last_known_leader)
+    }
+
+    /// A broker stops, its session ends, it starts again, registers and catches up.
+    fn restart(&mut self, broker: NodeId, incarnation: u128, clean: bool) -> Decision<Result<i64, ResponseError>> {
+        let _ = self.fence(broker);
+        let previous_broker_epoch = if clean { self.epoch(broker) } else { -1 };
+        let request = Registration { previous_broker_epoch, ..registration(broker, incarnation) };
+        self.run(|c, now| c.register(now, request))
     }
 
     /// The leader, its epoch, the ISR and the partition epoch.
