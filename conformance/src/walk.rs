@@ -481,11 +481,13 @@ fn candidates(state: &State<EpochRuns>, config: &Config, plan: &Plan, random: &m
             Action::Elect { leader: broker },
             Action::AlterPartition { broker },
             Action::Crash { broker, keep: b.log.end(), high_watermark: b.high_watermark },
-            Action::Stop { broker, high_watermark: b.high_watermark },
             Action::Restart { broker },
             Action::Reject { broker },
             Action::LearnIsr { broker },
         ]);
+        if plan.elr {
+            out.push(Action::Stop { broker, high_watermark: b.high_watermark });
+        }
         let first = b.applied.map_or(state.metadata.base, |a| a + 1);
         out.extend((first..=state.metadata.last_index()).map(|index| Action::Apply { broker, index }));
         let count = 1 + random.below(5) as u32;

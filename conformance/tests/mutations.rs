@@ -102,7 +102,7 @@ fn goods() -> Vec<Good> {
         partitions: 1,
         min_isr: 2,
         unclean: false,
-        elr: true,
+        elr: false,
         lossy: true,
         steps: 200,
     };

@@ -44,7 +44,10 @@ pub(super) fn stop<L: Log>(
     in_budget(state.used.stops, 1, config.budget.stops)?;
     let registered = state.controller().incarnations[usize::from(broker)] == b.incarnation;
     state.used.stops += 1;
-    me_mut(state, broker).clean = registered;
+    let b = me_mut(state, broker);
+    b.clean = registered;
+    // Recovery forgets epochs without records at the end, as after any stop (LogLoader).
+    b.log.truncate(b.log.end());
     go_down(state, broker, high_watermark);
     Ok(())
 }
