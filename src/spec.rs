@@ -4,6 +4,8 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 use std::process::ExitCode;
 
+use bellwether_model::replication::bounds::{Bound, NOTHING};
+use bellwether_model::replication::mutants::{Fate, Mutant, mutant};
 use bellwether_trace::{Invariant, Judge, Kind, Rule};
 use serde_json::{Value, json};
 
@@ -151,6 +153,7 @@ fn explain(section: &Section, format: Format) -> String {
                 fields.insert(key, paragraph(section.text, part).map_or(Value::Null, Value::from));
             }
             fields.insert("section".into(), section.text.into());
+            fields.insert("mutant".into(), rule.and_then(mutant).map_or(Value::Null, |m| facts_of_mutant(&m)));
         }
         return line(&facts);
     }
@@ -161,7 +164,31 @@ fn explain(section: &Section, format: Format) -> String {
         _ => {}
     }
     let _ = writeln!(out, "  ({})\n\n{}", section.file, section.text);
+    if let Some(mutant) = rule.and_then(mutant) {
+        let _ = write!(out, "\nThe model without this rule, in the bound {}: ", bound(&mutant.bound));
+        let _ = match mutant.fate {
+            Fate::Caught(Some(invariant)) => writeln!(out, "{invariant} breaks."),
+            Fate::Caught(None) => writeln!(out, "an invariant breaks."),
+            Fate::Explained(why) => writeln!(out, "nothing breaks. {why}"),
+        };
+        let _ = writeln!(out, "To see it: bellwether check --mutant {}", mutant.rule);
+    }
     out
+}
+
+fn facts_of_mutant(mutant: &Mutant) -> Value {
+    let (caught_by, explained) = match mutant.fate {
+        Fate::Caught(invariant) => (invariant.map(Invariant::id), None),
+        Fate::Explained(why) => (None, Some(why)),
+    };
+    json!({"bound": mutant.bound.values(), "caught_by": caught_by, "explained": explained})
+}
+
+/// A bound as `key=value`, as far as it differs from the least one.
+fn bound(bound: &Bound) -> String {
+    let least = NOTHING.values();
+    let told = bound.values().into_iter().filter(|(key, value)| least.get(key) != Some(value));
+    told.map(|(key, value)| format!("{key}={}", json!(value))).collect::<Vec<_>>().join(" ")
 }
 
 fn line(value: &Value) -> String {

@@ -38,8 +38,11 @@ fn assert_caught(rule: Rule) {
     let by = caught_by(rule);
     println!("{rule}: {}", if by.is_empty() { "NOT CAUGHT".into() } else { by.join("\n    and ") });
     assert!(!by.is_empty(), "nobody misses {rule}");
-    let named = by[0].starts_with("the oracle") && by[0].contains(&format!("[{rule}]"));
-    assert!(named || rule.judge() == Judge::Test, "the oracle does not name {rule}, but: {by:?}");
+    let named = by[0].contains(&format!("[{rule}]"))
+        // The model may have dropped the entry from before the registration: nobody may take it in any more.
+        || rule == Rule::RegistrationCatchUp && by[0].contains("no such entry");
+    let by_oracle = by[0].starts_with("the oracle") && named;
+    assert!(by_oracle || rule.judge() == Judge::Test, "the oracle does not name {rule}, but: {by:?}");
 }
 
 #[test]

@@ -8,7 +8,12 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use bellwether_trace::{Event, Invariant, Judge, Rule};
+use bellwether_model::engine::{Options, explore};
+use bellwether_model::replication::bounds::NOTHING;
+use bellwether_model::replication::mutants::{Fate, Mutant, mutant};
+use bellwether_model::replication::scopes::BASE;
+use bellwether_model::replication::{Bound, Replication};
+use bellwether_trace::{Event, Invariant, Judge, Kind, Rule};
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -241,6 +246,122 @@ fn a_rule_that_nobody_reads_is_noticed() {
     assert_eq!(unread_rules(&model.replace("AckMinIsr", "AckMinIsrs"), &broker).len(), 1);
     assert_eq!(unread_rules(&model, &broker.replace("on(Rule::AckMinIsr)", "say(Rule::AckMinIsr)")).len(), 1);
     assert_eq!(code_of("a // Rule::X\n b\n#[cfg(test)]\nmod tests { Rule::Y }"), "ab");
+}
+
+// Mutants and invariants.
+
+/// Rules without a mutant, and mutants that do not fit their rule or its prose.
+fn unfit_mutants(sections: &[Section], mutant: impl Fn(Rule) -> Option<Mutant>) -> Vec<String> {
+    let mut unfit = Vec::new();
+    for rule in Rule::ALL.iter().copied() {
+        let prose = sections.iter().find(|s| s.what == "rule" && s.id == rule.id());
+        let says_alone = prose.is_some_and(|s| s.text.contains("*Alone.* "));
+        match (rule.judge(), mutant(rule)) {
+            (Judge::Model, None) => unfit.push(format!("{rule}: the model has no mutant without it")),
+            (Judge::Test, Some(_)) => unfit.push(format!("{rule}: has a mutant, so the model judges it")),
+            (Judge::Test, None) => {}
+            (Judge::Model, Some(mutant)) => {
+                if mutant.rule != rule {
+                    unfit.push(format!("{rule}: its mutant lacks {}", mutant.rule));
+                }
+                // That a rule alone breaks nothing is a finding: the prose says so too, and why.
+                if matches!(mutant.fate, Fate::Explained(_)) != says_alone {
+                    let fate = mutant.fate;
+                    unfit.push(format!("{rule}: the mutant is {fate:?}, the prose has *Alone.*: {says_alone}"));
+                }
+            }
+        }
+    }
+    unfit
+}
+
+#[test]
+fn every_rule_that_the_model_judges_has_a_mutant_and_the_prose_knows_its_fate() {
+    fail_with(unfit_mutants(&all_sections(), mutant));
+}
+
+#[test]
+fn a_rule_without_a_mutant_and_a_fate_that_the_prose_does_not_know_are_noticed() {
+    let sections = all_sections();
+    let none_for = |lacking: Rule| move |rule| mutant(rule).filter(|_| rule != lacking);
+    assert_eq!(unfit_mutants(&sections, none_for(Rule::ReadHighWatermark)).len(), 1);
+    let explained = |rule| {
+        let harmless = Fate::Explained("for the sake of this test");
+        mutant(rule).map(|m| if rule == Rule::ReadHighWatermark { Mutant { fate: harmless, ..m } } else { m })
+    };
+    assert_eq!(unfit_mutants(&sections, explained).len(), 1);
+}
+
+/// Invariants that the table of mutants does not name, since another one breaks before them or in the same state: a rule and a
+/// bound in which the search goes on until they break.
+const LATER: &[(Invariant, Rule, Bound)] = &[
+    (
+        Invariant::OneLeaderPerEpoch,
+        Rule::ElectionNewEpoch,
+        Bound { records: 1, acks0: true, reads: true, elections: 1, ..NOTHING },
+    ),
+    (
+        Invariant::ConsistentRead,
+        Rule::ReadHighWatermark,
+        Bound { brokers: 2, records: 2, acks0: true, reads: true, elections: 1, ..NOTHING },
+    ),
+    (
+        Invariant::AckedAllIsDurable,
+        Rule::ElectionInSync,
+        Bound { brokers: 2, min_isr: 1, elections: 1, shrinks: 1, ..BASE },
+    ),
+];
+
+/// The depth at which an invariant breaks in a model.
+fn breaks(model: &Replication, invariant: Invariant) -> Option<u32> {
+    let at = model.bound.properties().iter().position(|i| *i == invariant)?;
+    let outcome = explore(model, &Options { stop_at: 1 << at, ..Options::default() }, None);
+    outcome.discoveries.get(at)?.as_ref().map(|trail| trail.depth)
+}
+
+#[test]
+fn the_invariants_that_break_after_others_do_break_without_the_rule_and_hold_with_it() {
+    for (invariant, rule, bound) in LATER {
+        let depth = breaks(&Replication::mutant(*bound, *rule), *invariant);
+        assert!(depth.is_some(), "{invariant} holds without {rule}");
+        assert_eq!(breaks(&Replication::new(*bound), *invariant), None);
+    }
+}
+
+/// Invariants that the properties of the model do not have, or that no mutant is known to break, without the prose saying why.
+fn idle_invariants(sections: &[Section], properties: &str, mutants: &[Mutant]) -> Vec<String> {
+    let mut idle = Vec::new();
+    for invariant in Invariant::ALL.iter().copied() {
+        if !names(properties, &format!("Invariant::{invariant:?}")) {
+            idle.push(format!("{invariant}: the model has no predicate for it"));
+        }
+        let broken = mutants.iter().any(|m| m.fate == Fate::Caught(Some(invariant)))
+            || LATER.iter().any(|(later, ..)| *later == invariant);
+        let prose = sections.iter().find(|s| s.what == "invariant" && s.id == invariant.id());
+        let explained = prose.is_some_and(|s| s.text.contains("*No mutant.* "));
+        if invariant.kind() != Kind::Sometimes && broken == explained {
+            idle.push(format!("{invariant}: broken by a mutant: {broken}, the prose has *No mutant.*: {explained}"));
+        }
+    }
+    idle
+}
+
+#[test]
+fn every_invariant_has_a_predicate_and_a_mutant_that_breaks_it_or_the_prose_says_why_none_does() {
+    let mutants: Vec<Mutant> = Rule::ALL.iter().filter_map(|rule| mutant(*rule)).collect();
+    fail_with(idle_invariants(&all_sections(), &source(&["model/src/replication"]), &mutants));
+}
+
+#[test]
+fn an_invariant_without_a_predicate_or_a_mutant_is_noticed() {
+    let sections = all_sections();
+    let code: String = Invariant::ALL.iter().map(|invariant| format!("Invariant::{invariant:?}=>")).collect();
+    let mutants: Vec<Mutant> = Rule::ALL.iter().filter_map(|rule| mutant(*rule)).collect();
+    let strong = Fate::Caught(Some(Invariant::StrongIsr));
+    let without: Vec<Mutant> = mutants.iter().copied().filter(|m| m.fate != strong).collect();
+    assert_eq!(idle_invariants(&sections, &code, &mutants), [""; 0]);
+    assert_eq!(idle_invariants(&sections, &code, &without).len(), 1);
+    assert_eq!(idle_invariants(&sections, &code.replace("Invariant::StrongIsr=>", ""), &mutants).len(), 1);
 }
 
 // Events.

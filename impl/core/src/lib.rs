@@ -10,7 +10,6 @@ mod image;
 mod lifecycle;
 mod metadata;
 mod partition;
-mod requests;
 mod rules;
 
 pub use controller::{
@@ -22,5 +21,4 @@ pub use image::{Broker, MetadataImage, PartitionRegistration, ReplayError, Topic
 pub use lifecycle::{Lifecycle, LifecycleInput, LifecycleOutput, LifecycleState};
 pub use metadata::{AcceptedIsr, BrokerStatus, MalformedRecord, MetadataRecord, PartitionDelta};
 pub use partition::{FetchIn, FetchOut, FetchedIn, Partition, Produced, Recovered, Refusal, Responded};
-pub use requests::{FetchWaits, Outcome, ProduceWaits};
 pub use rules::Rules;
