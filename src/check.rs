@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use bellwether_model::check::{self, Mutants, Report, Request, Verdict};
-use bellwether_model::replication::bounds::Bound;
+use bellwether_model::replication::bounds::{self, Bound};
 use bellwether_model::replication::scopes;
 use bellwether_trace::Rule;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -51,7 +51,7 @@ pub struct Args {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
-enum Format {
+pub(crate) enum Format {
     Human,
     Json,
 }
@@ -82,7 +82,7 @@ fn mutants(text: &str) -> Result<Mutants, String> {
     if text == "all" { Ok(Mutants::All) } else { text.parse::<Rule>().map(Mutants::One) }
 }
 
-fn bytes(text: &str) -> Result<u64, String> {
+pub(crate) fn bytes(text: &str) -> Result<u64, String> {
     let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
     let unit: u64 = match text[digits.len()..].to_ascii_uppercase().trim_end_matches('B').trim_end_matches('I') {
         "" => 1,
@@ -149,7 +149,7 @@ fn exit_code(report: &Report) -> ExitCode {
 }
 
 /// Shown on a terminal only, and never beside JSON.
-fn progress_bar(human: bool) -> ProgressBar {
+pub(crate) fn progress_bar(human: bool) -> ProgressBar {
     let shown = human && std::io::stderr().is_terminal();
     let target = if shown { ProgressDrawTarget::stderr() } else { ProgressDrawTarget::hidden() };
     let bar = ProgressBar::with_draw_target(None, target);
@@ -195,21 +195,8 @@ fn write_human(out: &mut String, report: &Report, request: &Request, elapsed: Du
     }
 }
 
-fn bound_line(
-    bound: &std::collections::BTreeMap<&'static str, bellwether_model::replication::bounds::Value>,
-) -> String {
-    use bellwether_model::replication::bounds::Value;
-    // What is off or zero goes without saying.
-    let said = bound.iter().filter_map(|(key, value)| match value {
-        Value::Count(0) | Value::Switch(false) => None,
-        Value::Count(n) => Some(format!("{key}={n}")),
-        Value::Switch(true) => Some((*key).to_owned()),
-    });
-    said.collect::<Vec<_>>().join(" ")
-}
-
 fn write_model(out: &mut String, model: &check::ModelReport, distinct: u64) -> std::fmt::Result {
-    writeln!(out, "{}: {}", model.model, bound_line(&model.bound))?;
+    writeln!(out, "{}: {}", model.model, bounds::line(&model.bound))?;
     let (generated, depth) = (model.generated.unwrap_or(0), model.depth.unwrap_or(0));
     let memory = model.peak_bytes.unwrap_or(0) as f64 / f64::from(1 << 20);
     let complete = match model.cut {
@@ -258,7 +245,7 @@ fn write_mutants(out: &mut String, model: &check::ModelReport, steps: bool) -> s
             (None, None) if m.complete => "NOTHING",
             (None, None) => "unknown",
         };
-        let bound = bound_line(&m.bound);
+        let bound = bounds::line(&m.bound);
         writeln!(out, "{:<34} {breaks:<36} {:>5} {:>9} {:>7.2}  {bound}", m.rule, m.depth, m.distinct, m.seconds)?;
         if let Some(why) = m.explained.as_ref() {
             writeln!(out, "    {why}")?;

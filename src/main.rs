@@ -2,6 +2,7 @@
 
 mod broker;
 mod check;
+mod guarantees;
 mod spec;
 mod validate;
 mod verify;
@@ -28,6 +29,7 @@ struct Cli {
 enum Command {
     Broker(broker::Args),
     Check(check::Args),
+    Guarantees(guarantees::Args),
     Spec(spec::Args),
     Validate(validate::Args),
     Verify(verify::Args),
@@ -37,6 +39,7 @@ fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Broker(args) => broker::run(args),
         Command::Check(args) => check::run(args),
+        Command::Guarantees(args) => guarantees::run(args),
         Command::Spec(args) => spec::run(args),
         Command::Validate(args) => validate::run(args),
         Command::Verify(args) => verify::run(args),

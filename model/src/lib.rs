@@ -2,4 +2,5 @@
 
 pub mod check;
 pub mod engine;
+pub mod guarantees;
 pub mod replication;

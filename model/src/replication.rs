@@ -13,7 +13,7 @@ pub mod scopes;
 pub mod state;
 pub mod step;
 
-pub use action::{Acks, Action, Budget, Config, Refusal, Rules};
+pub use action::{Acks, Action, Budget, Config, Noted, Refusal, Rules};
 pub use bounds::Bound;
 pub use describe::{describe, error_name};
 pub use log::{Epoch, EpochRuns, Log, Offset, PackedLog, Record};

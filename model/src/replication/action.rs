@@ -26,6 +26,15 @@ impl Acks {
             _ => None,
         }
     }
+
+    /// As producers are configured: `0`, `1` or `all`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Acks::None => "0",
+            Acks::One => "1",
+            Acks::All => "all",
+        }
+    }
 }
 
 /// One atomic step. What a step leaves open (which leader, how many records) is a field; all else follows from the state.
@@ -294,6 +303,19 @@ impl Budget {
     };
 }
 
+/// Which records are remembered as the producers', to see later what became of them. What is not remembered makes no
+/// states differ.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub enum Noted {
+    /// The acknowledged ones, by acks.
+    #[default]
+    Acknowledged,
+    /// The acknowledged ones, and with acks=0 what a leader has appended, as if that were an acknowledgement of acks=1.
+    Sent,
+    /// None: for a promise to consumers.
+    Nothing,
+}
+
 /// What the step function needs to know besides the state.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Config {
@@ -305,6 +327,8 @@ pub struct Config {
     pub elr: bool,
     /// A fetch to another leader replaces the one on its way: for exhaustive search. In a trace each pair has its own.
     pub one_flight: bool,
+    /// What is remembered of what producers wrote.
+    pub noted: Noted,
     /// The rules in force.
     pub rules: Rules,
     /// The limits.
@@ -314,7 +338,8 @@ pub struct Config {
 impl Config {
     /// The full protocol without limits: what judges a trace.
     pub fn oracle(min_isr: u32, unclean: bool) -> Self {
-        Config { min_isr, unclean, elr: false, one_flight: false, rules: Rules::ALL, budget: Budget::UNLIMITED }
+        let noted = Noted::Acknowledged;
+        Config { min_isr, unclean, elr: false, one_flight: false, noted, rules: Rules::ALL, budget: Budget::UNLIMITED }
     }
 
     /// With eligible leader replicas, or without them.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use bellwether_trace::{Invariant, Kind};
 
-use super::action::{Acks, Budget, Config, Rules};
+use super::action::{Acks, Budget, Config, Noted, Rules};
 use super::log::PackedLog;
 use super::state::MAX_BROKERS;
 
@@ -81,6 +81,16 @@ pub enum Value {
     Switch(bool),
 }
 
+/// A bound on one line. What is off or zero goes without saying.
+pub fn line(values: &BTreeMap<&'static str, Value>) -> String {
+    let said = values.iter().filter_map(|(key, value)| match value {
+        Value::Count(0) | Value::Switch(false) => None,
+        Value::Count(n) => Some(format!("{key}={n}")),
+        Value::Switch(true) => Some((*key).to_owned()),
+    });
+    said.collect::<Vec<_>>().join(" ")
+}
+
 macro_rules! fields {
     ($($key:literal $field:ident $variant:ident;)*) => {
         impl Bound {
@@ -141,6 +151,7 @@ impl Bound {
             unclean: self.unclean,
             elr: self.elr,
             one_flight: self.flights == 1,
+            noted: Noted::Acknowledged,
             rules: Rules::ALL,
             budget: Budget {
                 records: self.records,

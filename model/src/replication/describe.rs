@@ -2,7 +2,7 @@
 
 use bellwether_trace::{ErrorCode, FetchAnswer, FetchEffect};
 
-use super::action::{Acks, Action, Config};
+use super::action::{Action, Config};
 use super::log::Log;
 use super::state::{AlterStatus, Answer, BrokerId, MetaEntry, Phase, State};
 use super::step::{fetch_verdict, fetched_outcome, step};
@@ -52,11 +52,7 @@ pub fn describe<L: Log>(before: &State<L>, action: &Action, after: &State<L>, co
             None => format!("controller → broker {broker}: metadata"),
         },
         Action::Produce { broker, acks, count } => {
-            let acks = match acks {
-                Acks::None => "0",
-                Acks::One => "1",
-                Acks::All => "all",
-            };
+            let acks = acks.name();
             let (id, at) = (before.used.records, b(broker).log.end());
             let epoch = before.view(broker).map_or(0, |v| v.leader_epoch);
             let what = if count == 1 { format!("record {id}") } else { format!("records {id} to {}", id + count - 1) };

@@ -3,7 +3,7 @@
 use bellwether_trace::{ErrorCode, Rule};
 
 use super::{guard, in_budget, leading, me, me_mut, min_isr, require};
-use crate::replication::action::{Acks, Config, Refusal};
+use crate::replication::action::{Acks, Config, Noted, Refusal};
 use crate::replication::log::{Log, Offset};
 use crate::replication::state::{BrokerId, BrokerSet, State};
 
@@ -43,8 +43,9 @@ pub(super) fn produce<L: Log>(
     b.log.append(view.leader_epoch, first_id, count);
     let end = b.log.end();
     match acks {
-        Acks::None => {}
-        Acks::One => {
+        Acks::One if config.noted == Noted::Nothing => {}
+        Acks::None if config.noted != Noted::Sent => {}
+        Acks::None | Acks::One => {
             let log = b.log.clone();
             lengthen(&mut state.acked_one, &log, end);
         }
@@ -97,7 +98,7 @@ pub(super) fn ack<L: Log>(
     }
     let b = me_mut(state, broker);
     b.waiting.remove(place);
-    if error == ErrorCode::None {
+    if error == ErrorCode::None && config.noted != Noted::Nothing {
         let log = b.log.clone();
         lengthen(&mut state.acked_all, &log, end);
     }
