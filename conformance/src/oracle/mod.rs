@@ -15,7 +15,7 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use bellwether_model::replication::Log;
-use bellwether_trace::{Event, Line, NodeId, TopicPartition};
+use bellwether_trace::{Event, Line, NodeId, Rule, TopicPartition};
 
 use crate::reader::{BadRun, ReadError, Run, read_runs};
 
@@ -169,6 +169,17 @@ impl Oracle {
             Event::Register { broker, changes, .. }
             | Event::Fence { broker, changes, .. }
             | Event::Unfence { broker, changes, .. } => {
+                // Where the broker has a replica, its partition says it.
+                if let Event::Register { clean, .. } = event
+                    && self.replicas.get(broker).is_none_or(Vec::is_empty)
+                    && *clean != self.nodes.clean(*broker)
+                {
+                    let why = format!(
+                        "the broker {} prove that it had stopped cleanly",
+                        if *clean { "cannot" } else { "can" }
+                    );
+                    return Err(Rejection { partition: None, id: Some(Rule::RegistrationCleanProof.id()), why });
+                }
                 self.nodes.decided(node, event).map_err(whole)?;
                 let replicas = self.replicas.get(broker).cloned().unwrap_or_default();
                 for (i, change) in changes.iter().enumerate() {
