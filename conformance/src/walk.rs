@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use bellwether_model::replication::{
-    Acks, Action, BrokerId, BrokerSet, Config, EpochRuns, Log, State, advance, electable, high_watermark_limit,
+    Acks, Action, BrokerId, BrokerSet, Config, EpochRuns, Log, Rules, State, advance, electable, high_watermark_limit,
 };
+use bellwether_model::replication::step::min_isr;
 use bellwether_trace::{
     Change, ErrorCode, Event, FetchEffect, Header, Line, NodeId, PartitionState, TopicId, TopicPartition,
 };
@@ -46,6 +47,11 @@ pub struct Plan {
     pub unclean: bool,
     /// Stops may lose records.
     pub lossy: bool,
+    /// The rules of the model.
+    pub rules: Rules,
+    /// Choices that the broker's machines do not have are left out: answers to produces come in order of their ends, and
+    /// no records without an event stand in the metadata log.
+    pub drivable: bool,
     /// How many random steps.
     pub steps: usize,
 }
@@ -68,7 +74,7 @@ pub struct Walk {
 impl Walk {
     /// Starts the nodes, creates the partitions, and takes `steps` random steps.
     pub fn new(seed: u64, plan: Plan) -> Self {
-        let config = Config::oracle(plan.min_isr, plan.unclean);
+        let config = Config { rules: plan.rules, ..Config::oracle(plan.min_isr, plan.unclean) };
         let mut walk = Walk {
             run: format!("walk-{seed}"),
             plan,
@@ -146,7 +152,7 @@ impl Walk {
         let place = self.random.below(self.partitions.len());
         let mut weighed: BTreeMap<&'static str, Vec<Action>> = BTreeMap::new();
         for action in candidates(&self.partitions[place].2, &self.config, &self.plan, &mut self.random) {
-            if self.splits_a_batch(place, &action) {
+            if self.splits_a_batch(place, &action) || self.overtakes(place, &action) {
                 continue;
             }
             if advance(&mut self.partitions[place].2.clone(), &action, &self.config).is_ok() {
@@ -175,6 +181,21 @@ impl Walk {
         };
         let log = &self.partitions[place].2.brokers[usize::from(b)].log;
         offset <= log.end() && !self.batches[place].end_at(log, offset)
+    }
+
+    /// What the machines never do: the broker answers the first of those that wait.
+    fn overtakes(&self, place: usize, action: &Action) -> bool {
+        match *action {
+            Action::Ack { broker, end, error } if self.plan.drivable && error != ErrorCode::RequestTimedOut => {
+                self.partitions[place].2.brokers[usize::from(broker)].waiting.first() != Some(&end)
+            }
+            // The broker looks at the size of the ISR before it looks for the batch.
+            Action::Duplicate { broker, .. } if self.plan.drivable => {
+                let state = &self.partitions[place].2;
+                state.brokers[usize::from(broker)].isr.len() < min_isr(state, &self.config)
+            }
+            _ => false,
+        }
     }
 
     /// All is well in the end, and everybody has seen everything: so it matters what was written before.
@@ -295,7 +316,7 @@ impl Walk {
                 self.emit(node, Event::Start { logs: all });
             }
             _ => {
-                let gap = i64::from(self.random.below(8) == 0);
+                let gap = i64::from(!self.plan.drivable && self.random.below(8) == 0);
                 let (tp, names, state) = &mut self.partitions[place];
                 let before = state.clone();
                 advance(state, &action, &self.config).expect("it was tried");

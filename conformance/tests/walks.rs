@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use bellwether_conformance::oracle::{Coverage, Verdict, judge};
 use bellwether_conformance::reader::runs_of;
 use bellwether_conformance::walk::{Plan, Walk};
+use bellwether_model::replication::Rules;
 
 fn plan(i: u64, steps: usize) -> Plan {
     Plan {
@@ -14,6 +15,8 @@ fn plan(i: u64, steps: usize) -> Plan {
         min_isr: 1 + (i % 2) as u32,
         unclean: i % 7 == 6,
         lossy: i % 4 == 3,
+        rules: Rules::ALL,
+        drivable: false,
         steps,
     }
 }

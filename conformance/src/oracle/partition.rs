@@ -61,16 +61,14 @@ pub struct PartitionOracle {
 /// Two oracles that explain the same futures: what they have shown does not count.
 impl PartialEq for PartitionOracle {
     fn eq(&self, other: &Self) -> bool {
-        (&self.names, &self.config, &self.given_up, &self.highest, &self.applied, &self.batches, &self.state)
-            == (
-                &other.names,
-                &other.config,
-                &other.given_up,
-                &other.highest,
-                &other.applied,
-                &other.batches,
-                &other.state,
-            )
+        self.state == other.state
+            && self.given_up == other.given_up
+            && self.unaware == other.unaware
+            && self.highest == other.highest
+            && self.applied == other.applied
+            && self.batches == other.batches
+            && self.names == other.names
+            && self.config == other.config
     }
 }
 
