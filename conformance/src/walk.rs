@@ -7,7 +7,7 @@ use bellwether_model::replication::{
 };
 use bellwether_model::replication::step::min_isr;
 use bellwether_trace::{
-    Change, ErrorCode, Event, FetchEffect, Header, Line, NodeId, PartitionState, TopicId, TopicPartition,
+    Change, ErrorCode, Event, FetchEffect, Header, Line, NodeId, PartitionState, Rule, TopicId, TopicPartition,
 };
 use bellwether_trace::{write_header, write_line};
 
@@ -74,9 +74,18 @@ pub struct Walk {
 impl Walk {
     /// Starts the nodes, creates the partitions, and takes `steps` random steps.
     pub fn new(seed: u64, plan: Plan) -> Self {
+        let mut walk = Walk::begun(format!("walk-{seed}"), seed, plan);
+        for _ in 0..walk.plan.steps {
+            walk.random_step();
+        }
+        walk.heal();
+        walk
+    }
+
+    fn begun(run: String, seed: u64, plan: Plan) -> Self {
         let config = Config { rules: plan.rules, ..Config::oracle(plan.min_isr, plan.unclean) };
         let mut walk = Walk {
-            run: format!("walk-{seed}"),
+            run,
             plan,
             config,
             random: Random(seed),
@@ -87,11 +96,38 @@ impl Walk {
             lamport: 1000,
         };
         walk.begin();
-        for _ in 0..walk.plan.steps {
-            walk.random_step();
-        }
-        walk.heal();
         walk
+    }
+
+    /// Starts the nodes, creates one partition, and lets every replica learn of it: what a search starts from.
+    pub fn scripted(run: &str, plan: Plan) -> Self {
+        let mut walk = Walk::begun(run.into(), 0, Plan { partitions: 1, ..plan });
+        let replicas: Vec<BrokerId> = walk.state().ids().collect();
+        for broker in replicas {
+            walk.take(0, Action::Apply { broker, index: 0 });
+        }
+        walk
+    }
+
+    /// Takes a step if it is possible. A search gives indices of metadata entries from the end: `behind` the last one.
+    pub fn try_take(&mut self, action: Action, behind: Option<u32>) -> bool {
+        let state = &self.partitions[0].2;
+        let action = match (action, behind) {
+            (Action::Apply { broker, .. }, Some(behind)) => {
+                Action::Apply { broker, index: state.metadata.last_index() - behind }
+            }
+            _ => action,
+        };
+        let possible = advance(&mut state.clone(), &action, &self.config).is_ok();
+        if possible {
+            self.take(0, action);
+        }
+        possible
+    }
+
+    /// The state of the first partition.
+    pub fn state(&self) -> &State<EpochRuns> {
+        &self.partitions[0].2
     }
 
     fn controller(&self) -> NodeId {
@@ -329,7 +365,7 @@ impl Walk {
                 }
                 let event = event_of(*tp, names, &self.nodes, &self.config, &before, &action, state);
                 let event = event.unwrap_or_else(|| panic!("{action:?} has an event"));
-                state.trim(true);
+                state.trim(self.config.rules.holds(Rule::RegistrationCatchUp));
                 let node = names.node(actor(&action));
                 if decides { self.decide(event) } else { self.emit(node, event) }
             }
@@ -351,6 +387,7 @@ impl Walk {
                 electable(&entry, state.brokers.len(), &self.config).0.iter().next().filter(|_| led)
             };
             let own = match action {
+                _ if self.partitions.len() == 1 => action,
                 Action::Register { .. } => Action::Register { broker, leader: lead(state) },
                 Action::Fence { .. } => Action::Fence { broker, leader: lead(state) },
                 _ => Action::Unfence { broker },
@@ -387,8 +424,12 @@ impl Walk {
         for ((_, names, state), after) in self.partitions.iter_mut().zip(steps) {
             names.offsets.push(metadata_offset);
             *state = after;
-            state.trim(true);
+            state.trim(self.config.rules.holds(Rule::RegistrationCatchUp));
         }
+    }
+
+    fn rules_off(&self) -> Vec<Rule> {
+        Rule::ALL.iter().copied().filter(|rule| !self.config.rules.holds(*rule)).collect()
     }
 
     /// The whole cluster as one process: one file.
@@ -398,7 +439,7 @@ impl Walk {
             nodes.push(self.controller());
         }
         let mut out = Vec::new();
-        write_header(&mut out, &Header { format: 1, run: self.run.clone(), nodes, rules_off: vec![] });
+        write_header(&mut out, &Header { format: 1, run: self.run.clone(), nodes, rules_off: self.rules_off() });
         for line in &self.lines {
             write_line(&mut out, line.n, line.s, line.l, &line.event);
         }
