@@ -7,7 +7,17 @@ use bellwether_model::replication::Rules;
 
 fn main() -> std::io::Result<()> {
     let dir = PathBuf::from(std::env::args().nth(1).unwrap_or_else(|| "conformance/traces/good".into()));
-    let plan = Plan { brokers: 3, combined: true, partitions: 1, min_isr: 2, unclean: false, lossy: false, rules: Rules::ALL, drivable: false, steps: 250 };
+    let plan = Plan {
+        brokers: 3,
+        combined: true,
+        partitions: 1,
+        min_isr: 2,
+        unclean: false,
+        lossy: false,
+        rules: Rules::ALL,
+        drivable: false,
+        steps: 250,
+    };
     let walks = [
         ("walk-one-partition", 1, plan.clone()),
         ("walk-two-partitions", 2, Plan { partitions: 2, combined: false, ..plan.clone() }),

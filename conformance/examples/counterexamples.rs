@@ -1,8 +1,10 @@
-//! Writes the bad traces of the corpus: the shortest counterexample of each mutant that the model check catches, as the
-//! trace of a broker that lacks the rule: `cargo run --release -p bellwether-conformance --example counterexamples DIR [RULE…]`.
+//! Writes the bad traces of the corpus, each the trace of a broker that lacks one rule: the shortest counterexample of the
+//! mutant if the model check catches it, else a walk up to the first step that the rule forbids. `cargo run --release -p bellwether-conformance --example counterexamples DIR [RULE…]`.
 
 use std::path::PathBuf;
 
+use bellwether_conformance::oracle::judge;
+use bellwether_conformance::reader::runs_of;
 use bellwether_conformance::walk::{Plan, Walk};
 use bellwether_model::engine::{Explore, Options, Trail, explore};
 use bellwether_model::replication::mutants::{Fate, Mutant, mutant};
@@ -17,7 +19,13 @@ fn main() -> std::io::Result<()> {
     for rule in Rule::ALL.iter().filter(|r| only.is_empty() || only.iter().any(|o| o == r.id())) {
         let Some(mutant) = mutant(*rule) else { continue };
         let Fate::Caught(wanted) = mutant.fate else {
-            println!("{rule}: explained, no counterexample");
+            match forbidden(*rule) {
+                Some(text) => {
+                    std::fs::write(dir.join(format!("{rule}.ndjson")), text)?;
+                    println!("{rule}: no counterexample, but a forbidden step");
+                }
+                None => println!("{rule}: no counterexample, and no forbidden step found"),
+            }
             continue;
         };
         let Some((invariant, trail)) = counterexample(&mutant, wanted) else {
@@ -34,6 +42,51 @@ fn main() -> std::io::Result<()> {
     }
     Ok(())
 }
+
+/// A trace without the rule that ends with the first step that the rule forbids; the shortest of many walks.
+fn forbidden(rule: Rule) -> Option<Vec<u8>> {
+    let rules = Rules::ALL.without(rule);
+    let mut shortest: Option<(usize, Walk)> = None;
+    let mut consider = |mut walk: Walk| {
+        let verdict = judge(&runs_of(&[("walk".into(), walk.one_file())])[0]);
+        let at = verdict.rejected_at.filter(|r| r.id.as_deref() == Some(rule.id())).map(|r| r.line as usize - 1);
+        if let Some(lines) = at.filter(|at| shortest.as_ref().is_none_or(|(s, _)| at < s)) {
+            walk.truncate(lines);
+            shortest = Some((lines, walk));
+        }
+    };
+    let plan = Plan { rules, brokers: 2, partitions: 1, min_isr: 2, lossy: true, drivable: true, ..PLAN };
+    let mut walk = Walk::scripted(rule.id(), plan.clone());
+    // What a walk seldom does: a leader learns of a follower's restart before the fetch of its last life arrives.
+    for action in [
+        Action::Fetch { follower: 1, leader: 0 },
+        Action::Crash { broker: 1, keep: 0, high_watermark: 0 },
+        Action::Restart { broker: 1 },
+        Action::Register { broker: 1, leader: None },
+        Action::Apply { broker: 0, index: 1 },
+        Action::Receive { follower: 1, leader: 0 },
+    ] {
+        walk.try_take(action, None);
+    }
+    consider(walk);
+    for seed in 0..200 {
+        let min_isr = 1 + (seed % 2) as u32;
+        consider(Walk::new(seed, Plan { brokers: 2 + (seed % 2) as i32, min_isr, steps: 150, ..plan.clone() }));
+    }
+    shortest.map(|(_, walk)| walk.one_file())
+}
+
+const PLAN: Plan = Plan {
+    brokers: 3,
+    combined: false,
+    partitions: 1,
+    min_isr: 2,
+    unclean: false,
+    lossy: true,
+    rules: Rules::ALL,
+    drivable: true,
+    steps: 0,
+};
 
 fn counterexample(mutant: &Mutant, wanted: Option<Invariant>) -> Option<(Invariant, Trail)> {
     let model = Replication::mutant(mutant.bound, mutant.rule);
@@ -54,17 +107,8 @@ fn counterexample(mutant: &Mutant, wanted: Option<Invariant>) -> Option<(Invaria
 /// delivered first.
 fn written(mutant: &Mutant, trail: &Trail) -> Result<Vec<u8>, String> {
     let model = Replication::mutant(mutant.bound, mutant.rule);
-    let plan = Plan {
-        brokers: mutant.bound.brokers as i32,
-        combined: false,
-        partitions: 1,
-        min_isr: mutant.bound.min_isr,
-        unclean: mutant.bound.unclean,
-        lossy: true,
-        rules: Rules::ALL.without(mutant.rule),
-        drivable: true,
-        steps: 0,
-    };
+    let (bound, rules) = (&mutant.bound, Rules::ALL.without(mutant.rule));
+    let plan = Plan { brokers: bound.brokers as i32, min_isr: bound.min_isr, unclean: bound.unclean, rules, ..PLAN };
     let mut walk = Walk::scripted(mutant.rule.id(), plan);
     let mut state = model.init_states().into_iter().next().ok_or("no initial state")?;
     let mut take = |state: &_, action: Action| -> Result<_, String> {
@@ -75,6 +119,16 @@ fn written(mutant: &Mutant, trail: &Trail) -> Result<Vec<u8>, String> {
             }
             _ => None,
         };
+        // A broker that was never registered has no metadata at all; the rule is about what is older than its registration.
+        let mut behind = behind;
+        if let Action::Apply { broker, .. } = action
+            && (0..mutant.bound.brokers as u8)
+                .map(Some)
+                .chain([None])
+                .any(|leader| walk.try_take(Action::Register { broker, leader }, None))
+        {
+            behind = behind.map(|n| n + 1);
+        }
         if !walk.try_take(action, behind) {
             let brokers: Vec<u8> = walk.state().ids().collect();
             for broker in brokers {

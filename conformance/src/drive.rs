@@ -8,8 +8,9 @@
 use std::collections::BTreeMap;
 
 use bellwether_core::{
-    AlterPartition, AcceptedIsr, Controller, ControllerConfig, CreateTopic, Effect, Effects, FetchIn, FetchOut, FetchedIn,
-    Heartbeat, Lifecycle, LifecycleInput, Partition, PartitionDelta, Recovered, Registration, Responded, Rules, Token,
+    AcceptedIsr, AlterPartition, Controller, ControllerConfig, CreateTopic, Effect, Effects, FetchIn, FetchOut,
+    FetchedIn, Heartbeat, Lifecycle, LifecycleInput, Partition, PartitionDelta, Recovered, Registration, Responded,
+    Rules, Token,
 };
 use bellwether_log::{EpochCache, ProducerStates};
 use bellwether_trace::{EpochStart, ErrorCode, Event, FetchAnswer, Line, NodeId, RecoveredLog, TopicPartition};
@@ -127,7 +128,8 @@ impl Puppet {
             let log_end = broker.log.last().map_or(0, BatchHeader::next_offset);
             let partition = self.recover(node, &broker.log, epochs, recovered.high_watermark);
             let partition = partition.ok_or("the partition is recovered before it is created")?;
-            let epochs = partition.epochs().entries().iter().map(|(epoch, start)| EpochStart { epoch: *epoch, start: *start });
+            let epochs =
+                partition.epochs().entries().iter().map(|(epoch, start)| EpochStart { epoch: *epoch, start: *start });
             let (tp, high_watermark, epochs) = (partition.tp(), partition.high_watermark(), epochs.collect());
             logs.push(RecoveredLog { tp, log_end, high_watermark, epochs });
             broker.partition = Some(partition);
@@ -142,7 +144,13 @@ impl Puppet {
         Ok(Event::Start { logs })
     }
 
-    fn recover(&self, node: NodeId, log: &[BatchHeader], mut epochs: EpochCache, high_watermark: i64) -> Option<Partition> {
+    fn recover(
+        &self,
+        node: NodeId,
+        log: &[BatchHeader],
+        mut epochs: EpochCache,
+        high_watermark: i64,
+    ) -> Option<Partition> {
         let log_end = log.last().map_or(0, BatchHeader::next_offset);
         epochs.truncate_end(log_end);
         let producers = ProducerStates::rebuild(log.iter().copied());
@@ -153,7 +161,14 @@ impl Puppet {
     fn decide(&mut self, node: NodeId, event: &Event) -> Pulled {
         let (now, tp, rules) = (self.now, self.tp, self.rules);
         let (_, controller) = self.controller.get_or_insert_with(|| {
-            (node, Controller::new(node, rules, ControllerConfig { session_timeout_ms: STEP_MS / 2, ..Default::default() }))
+            (
+                node,
+                Controller::new(
+                    node,
+                    rules,
+                    ControllerConfig { session_timeout_ms: STEP_MS / 2, ..Default::default() },
+                ),
+            )
         });
         let broker_of = |brokers: &BTreeMap<NodeId, Broker>, id: &NodeId| -> Result<Option<i64>, String> {
             let broker = brokers.get(id).ok_or("no such broker")?;
@@ -162,7 +177,10 @@ impl Puppet {
         let events = match event {
             Event::Create { tp, topic, replicas, min_isr, unclean, .. } => {
                 self.tp = Some(*tp);
-                let configs = [("min.insync.replicas", min_isr.to_string()), ("unclean.leader.election.enable", unclean.to_string())];
+                let configs = [
+                    ("min.insync.replicas", min_isr.to_string()),
+                    ("unclean.leader.election.enable", unclean.to_string()),
+                ];
                 let topic = CreateTopic {
                     name: topic.clone(),
                     id: tp.topic,
@@ -272,7 +290,8 @@ impl Puppet {
                 broker.waiting.push((token, *end));
             }
             Event::Ack { end, error: ErrorCode::RequestTimedOut, .. } => {
-                let (token, _) = broker.waiting.iter().find(|(_, e)| e == end).ok_or("no produce waits for this end")?;
+                let (token, _) =
+                    broker.waiting.iter().find(|(_, e)| e == end).ok_or("no produce waits for this end")?;
                 partition.expire(*token, &mut fx);
             }
             Event::Ack { .. } => {

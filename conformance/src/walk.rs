@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use bellwether_model::replication::step::min_isr;
 use bellwether_model::replication::{
     Acks, Action, BrokerId, BrokerSet, Config, EpochRuns, Log, Rules, State, advance, electable, high_watermark_limit,
 };
-use bellwether_model::replication::step::min_isr;
 use bellwether_trace::{
     Change, ErrorCode, Event, FetchEffect, Header, Line, NodeId, PartitionState, Rule, TopicId, TopicPartition,
 };
@@ -123,6 +123,12 @@ impl Walk {
             self.take(0, action);
         }
         possible
+    }
+
+    /// Forgets what was written after so many lines.
+    pub fn truncate(&mut self, lines: usize) {
+        self.lines.truncate(lines);
+        self.lamport = self.lines.last().map_or(self.lamport, |line| line.l);
     }
 
     /// The state of the first partition.

@@ -97,7 +97,17 @@ fn goods() -> Vec<Good> {
         out.push(Good::new(path.file_name().unwrap().to_string_lossy().into(), fs::read(&path).unwrap()));
     }
     assert!(out.len() >= 4, "the corpus is gone");
-    let plan = Plan { brokers: 3, combined: false, partitions: 1, min_isr: 2, unclean: false, lossy: true, rules: Rules::ALL, drivable: false, steps: 200 };
+    let plan = Plan {
+        brokers: 3,
+        combined: false,
+        partitions: 1,
+        min_isr: 2,
+        unclean: false,
+        lossy: true,
+        rules: Rules::ALL,
+        drivable: false,
+        steps: 200,
+    };
     out.push(Good::new("fresh".into(), Walk::new(99, plan).one_file()));
     out
 }
