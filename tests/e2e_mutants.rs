@@ -67,6 +67,7 @@ caught! {
     a_broker_that_lets_a_lagging_replica_into_the_isr_is_caught IsrExpandHighWatermark;
     a_controller_that_leaves_a_fenced_broker_in_the_isr_is_caught FencingLeavesIsr;
     a_broker_that_takes_a_role_from_before_its_registration_is_caught RegistrationCatchUp;
+    a_follower_that_takes_records_of_a_producer_is_caught ProduceLeader;
     a_broker_that_forgets_batches_that_it_took_is_caught IdempotenceWindow;
     a_broker_that_takes_a_gap_in_the_sequence_is_caught IdempotenceSequence;
 }

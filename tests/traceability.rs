@@ -310,6 +310,8 @@ const LATER: &[(Invariant, Rule, Bound)] = &[
         Rule::ElectionInSync,
         Bound { brokers: 2, min_isr: 1, elections: 1, shrinks: 1, ..BASE },
     ),
+    // Whoever is back in the ISR stays in the ELR.
+    (Invariant::ElrDisjoint, Rule::ElrBelowMinIsr, Bound { elr: true, brokers: 2, shrinks: 1, ..NOTHING }),
 ];
 
 /// The depth at which an invariant breaks in a model.

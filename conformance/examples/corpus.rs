@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use bellwether_conformance::walk::{Plan, Walk};
+use bellwether_model::replication::Rules;
 
 fn main() -> std::io::Result<()> {
     let dir = PathBuf::from(std::env::args().nth(1).unwrap_or_else(|| "conformance/traces/good".into()));
@@ -14,6 +15,8 @@ fn main() -> std::io::Result<()> {
         unclean: false,
         elr: false,
         lossy: false,
+        rules: Rules::ALL,
+        drivable: false,
         steps: 250,
     };
     let walks = [

@@ -38,6 +38,12 @@ pub fn mutants(lines: &[Line], at: usize, nodes: &[NodeId]) -> Vec<Mutant> {
     for n in nodes.iter().filter(|n| **n != line.n) {
         out.push(mutant("n:other".into(), Edit::Replace(Box::new(Line { n: *n, ..line.clone() }))));
     }
+    // A flag that is not set is not written, so that the fields do not show it.
+    let mut flipped = line.event.clone();
+    if let Event::Start { clean, .. } | Event::Register { clean, .. } = &mut flipped {
+        *clean = !*clean;
+        out.push(mutant("clean:flip".into(), Edit::Replace(Box::new(Line { event: flipped, ..line.clone() }))));
+    }
     let Ok(Value::Object(fields)) = serde_json::to_value(&line.event) else { return out };
     let mut found = Vec::new();
     for key in fields.keys().filter(|key| *key != "e" && *key != "topic") {
@@ -117,7 +123,8 @@ fn vary(whole: &Value, path: &mut Vec<Step>, nodes: &[NodeId], out: &mut Vec<(St
         path.iter().filter_map(|s| if let Step::Key(k) = s { Some(k.as_str()) } else { None }).collect();
     let (name, key) = (keys.join("."), keys.last().copied().unwrap_or_default().to_string());
     let mut push = |what, new: Value| out.push((name.clone(), what, with(whole, path, new)));
-    let names_a_node = matches!(key.as_str(), "leader" | "follower" | "broker" | "replicas" | "isr");
+    let names_a_node =
+        matches!(key.as_str(), "leader" | "last_known_leader" | "follower" | "broker" | "replicas" | "isr" | "elr");
     match &here {
         Value::Null if names_a_node => nodes.iter().for_each(|n| push("other", json!(n))),
         Value::Null => push("other", json!(0)),

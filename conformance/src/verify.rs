@@ -152,6 +152,7 @@ impl Run<'_> {
         }
         self.progress_of(&load).await?;
         self.report.findings.extend(load.probe_sequences(&client).await.err());
+        self.report.findings.extend(load.probe_followers(&client).await.err());
         progress("reading everything back");
         let findings = load.finish(self.plan.patience).await;
         self.report.findings.extend(findings);
@@ -384,6 +385,30 @@ impl Load {
             }
             Ok(offset) => Err(format!("a batch after a gap in the sequence was taken, at {offset:?}")),
         }
+    }
+
+    /// Only the leader takes records: each follower of partition 0 refuses, also with acks=1.
+    async fn probe_followers(&self, client: &Client) -> Result<(), String> {
+        let client = client.sibling();
+        let look = async || {
+            let metadata = client.refresh(&[TOPIC]).await.map_err(|e| format!("no broker answers: {e}"))?;
+            let partition = metadata.topics.get(TOPIC).and_then(|topic| topic.partitions.get(&0)).cloned();
+            partition.ok_or_else(|| "partition 0 is not in the metadata".to_owned())
+        };
+        let before = look().await?;
+        for follower in before.replicas.iter().copied().filter(|node| Some(*node) != before.leader) {
+            let value = padded(format!("probe-follower-{follower}"), self.value_bytes);
+            announce(&self.history, self.weak, 0, std::slice::from_ref(&value));
+            let batch = batch::build(&[(None, Some(value), 0)], batch::NO_PRODUCER_ID, -1, -1);
+            match client.produce_batch_at(follower, TOPIC, 0, Acks::One, batch).await {
+                Err(e) if e.broker_error() == Some(ResponseError::NotLeaderOrFollower) => {}
+                // It may have become the leader just now.
+                _ if look().await?.leader_epoch != before.leader_epoch => return Ok(()),
+                Ok(offset) => return Err(format!("node {follower}, a follower, took a record, at {offset:?}")),
+                Err(e) => return Err(format!("node {follower}, a follower, refused a record with another error: {e}")),
+            }
+        }
+        Ok(())
     }
 
     /// Stops writing, waits for the outcome of everything that was sent, and lets the consumers read to the end. Returns

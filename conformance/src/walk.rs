@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use bellwether_model::replication::step::min_isr;
 use bellwether_model::replication::{
-    Acks, Action, BrokerId, BrokerSet, Config, Departure, EpochRuns, Log, State, advance, departed, electable,
+    Acks, Action, BrokerId, BrokerSet, Config, Departure, EpochRuns, Log, Rules, State, advance, departed, electable,
     high_watermark_limit,
 };
 use bellwether_trace::{
-    Change, ErrorCode, Event, FetchEffect, Header, Line, NodeId, PartitionState, TopicId, TopicPartition,
+    Change, ErrorCode, Event, FetchEffect, Header, Line, NodeId, PartitionState, Rule, TopicId, TopicPartition,
 };
 use bellwether_trace::{write_header, write_line};
 
@@ -49,6 +50,11 @@ pub struct Plan {
     pub elr: bool,
     /// Stops may lose records.
     pub lossy: bool,
+    /// The rules of the model.
+    pub rules: Rules,
+    /// Choices that the broker's machines do not have are left out: answers to produces come in order of their ends, and
+    /// no records without an event stand in the metadata log.
+    pub drivable: bool,
     /// How many random steps.
     pub steps: usize,
 }
@@ -71,9 +77,18 @@ pub struct Walk {
 impl Walk {
     /// Starts the nodes, creates the partitions, and takes `steps` random steps.
     pub fn new(seed: u64, plan: Plan) -> Self {
-        let config = Config::oracle(plan.min_isr, plan.unclean).with_elr(plan.elr);
+        let mut walk = Walk::begun(format!("walk-{seed}"), seed, plan);
+        for _ in 0..walk.plan.steps {
+            walk.random_step();
+        }
+        walk.heal();
+        walk
+    }
+
+    fn begun(run: String, seed: u64, plan: Plan) -> Self {
+        let config = Config { rules: plan.rules, ..Config::oracle(plan.min_isr, plan.unclean).with_elr(plan.elr) };
         let mut walk = Walk {
-            run: format!("walk-{seed}"),
+            run,
             plan,
             config,
             random: Random(seed),
@@ -84,11 +99,44 @@ impl Walk {
             lamport: 1000,
         };
         walk.begin();
-        for _ in 0..walk.plan.steps {
-            walk.random_step();
-        }
-        walk.heal();
         walk
+    }
+
+    /// Starts the nodes, creates one partition, and lets every replica learn of it: what a search starts from.
+    pub fn scripted(run: &str, plan: Plan) -> Self {
+        let mut walk = Walk::begun(run.into(), 0, Plan { partitions: 1, ..plan });
+        let replicas: Vec<BrokerId> = walk.state().ids().collect();
+        for broker in replicas {
+            walk.take(0, Action::Apply { broker, index: 0 });
+        }
+        walk
+    }
+
+    /// Takes a step if it is possible. A search gives indices of metadata entries from the end: `behind` the last one.
+    pub fn try_take(&mut self, action: Action, behind: Option<u32>) -> bool {
+        let state = &self.partitions[0].2;
+        let action = match (action, behind) {
+            (Action::Apply { broker, .. }, Some(behind)) => {
+                Action::Apply { broker, index: state.metadata.last_index() - behind }
+            }
+            _ => action,
+        };
+        let possible = advance(&mut state.clone(), &action, &self.config).is_ok();
+        if possible {
+            self.take(0, action);
+        }
+        possible
+    }
+
+    /// Forgets what was written after so many lines.
+    pub fn truncate(&mut self, lines: usize) {
+        self.lines.truncate(lines);
+        self.lamport = self.lines.last().map_or(self.lamport, |line| line.l);
+    }
+
+    /// The state of the first partition.
+    pub fn state(&self) -> &State<EpochRuns> {
+        &self.partitions[0].2
     }
 
     fn controller(&self) -> NodeId {
@@ -156,7 +204,7 @@ impl Walk {
         let place = self.random.below(self.partitions.len());
         let mut weighed: BTreeMap<&'static str, Vec<Action>> = BTreeMap::new();
         for action in candidates(&self.partitions[place].2, &self.config, &self.plan, &mut self.random) {
-            if self.splits_a_batch(place, &action) {
+            if self.splits_a_batch(place, &action) || self.overtakes(place, &action) {
                 continue;
             }
             if advance(&mut self.partitions[place].2.clone(), &action, &self.config).is_ok() {
@@ -185,6 +233,21 @@ impl Walk {
         };
         let log = &self.partitions[place].2.brokers[usize::from(b)].log;
         offset <= log.end() && !self.batches[place].end_at(log, offset)
+    }
+
+    /// What the machines never do: the broker answers the first of those that wait.
+    fn overtakes(&self, place: usize, action: &Action) -> bool {
+        match *action {
+            Action::Ack { broker, end, error } if self.plan.drivable && error != ErrorCode::RequestTimedOut => {
+                self.partitions[place].2.brokers[usize::from(broker)].waiting.first() != Some(&end)
+            }
+            // The broker looks at the size of the ISR before it looks for the batch.
+            Action::Duplicate { broker, .. } if self.plan.drivable => {
+                let state = &self.partitions[place].2;
+                state.brokers[usize::from(broker)].isr.len() < min_isr(state, &self.config)
+            }
+            _ => false,
+        }
     }
 
     /// All is well in the end, and everybody has seen everything: so it matters what was written before.
@@ -316,7 +379,7 @@ impl Walk {
                 self.emit(node, Event::Start { logs: all, clean });
             }
             _ => {
-                let gap = i64::from(self.random.below(8) == 0);
+                let gap = i64::from(!self.plan.drivable && self.random.below(8) == 0);
                 let (tp, names, state) = &mut self.partitions[place];
                 let before = state.clone();
                 advance(state, &action, &self.config).expect("it was tried");
@@ -329,7 +392,7 @@ impl Walk {
                 }
                 let event = event_of(*tp, names, &self.nodes, &self.config, &before, &action, state);
                 let event = event.unwrap_or_else(|| panic!("{action:?} has an event"));
-                state.trim(true);
+                state.trim(self.config.rules.holds(Rule::RegistrationCatchUp));
                 let node = names.node(actor(&action));
                 if decides { self.decide(event) } else { self.emit(node, event) }
             }
@@ -350,6 +413,7 @@ impl Walk {
                 electable(&entry, n, &self.config).0.iter().next().filter(|_| elects)
             };
             let own = match action {
+                _ if self.partitions.len() == 1 => action,
                 Action::Register { .. } => Action::Register { broker, leader: lead(state), clean: b.clean },
                 Action::Fence { .. } => Action::Fence { broker, leader: lead(state) },
                 _ => Action::Unfence { broker },
@@ -377,8 +441,12 @@ impl Walk {
         for ((_, names, state), after) in self.partitions.iter_mut().zip(steps) {
             names.offsets.push(metadata_offset);
             *state = after;
-            state.trim(true);
+            state.trim(self.config.rules.holds(Rule::RegistrationCatchUp));
         }
+    }
+
+    fn rules_off(&self) -> Vec<Rule> {
+        Rule::ALL.iter().copied().filter(|rule| !self.config.rules.holds(*rule)).collect()
     }
 
     /// The whole cluster as one process: one file.
@@ -388,7 +456,7 @@ impl Walk {
             nodes.push(self.controller());
         }
         let mut out = Vec::new();
-        write_header(&mut out, &Header { format: 1, run: self.run.clone(), nodes, rules_off: vec![] });
+        write_header(&mut out, &Header { format: 1, run: self.run.clone(), nodes, rules_off: self.rules_off() });
         for line in &self.lines {
             write_line(&mut out, line.n, line.s, line.l, &line.event);
         }

@@ -8,6 +8,7 @@ use bellwether_conformance::mutate::{Edit, Mutant, apply, mutants, swap};
 use bellwether_conformance::oracle::{Oracle, judge};
 use bellwether_conformance::reader::runs_of;
 use bellwether_conformance::walk::{Plan, Walk};
+use bellwether_model::replication::Rules;
 use bellwether_trace::{Event, Header, Line, NodeId, write_header, write_line};
 
 struct Good {
@@ -104,6 +105,8 @@ fn goods() -> Vec<Good> {
         unclean: false,
         elr: false,
         lossy: true,
+        rules: Rules::ALL,
+        drivable: false,
         steps: 200,
     };
     out.push(Good::new("fresh".into(), Walk::new(99, plan).one_file()));

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use bellwether_conformance::oracle::{Coverage, Verdict, judge};
 use bellwether_conformance::reader::runs_of;
 use bellwether_conformance::walk::{Plan, Walk};
+use bellwether_model::replication::Rules;
 
 fn plan(i: u64, steps: usize) -> Plan {
     Plan {
@@ -15,6 +16,8 @@ fn plan(i: u64, steps: usize) -> Plan {
         unclean: i % 7 == 6,
         elr: i % 4 < 2,
         lossy: i % 4 == 3,
+        rules: Rules::ALL,
+        drivable: false,
         steps,
     }
 }

@@ -95,6 +95,8 @@ pub struct Trail {
     pub depth: u32,
     /// The steps, for a reader.
     pub steps: Vec<String>,
+    /// The steps, for a program: the place of each among the actions of its state, from the first initial state on.
+    pub choices: Vec<usize>,
 }
 
 /// The figures of one level.

@@ -84,6 +84,38 @@ fn the_full_protocol_holds_in_every_bound_in_which_a_mutant_breaks() {
     }
 }
 
+/// KIP-966's promise: fewer stops than min.insync.replicas lose nothing that acks=all acknowledged. `promised` lets nothing
+/// be excused there, and the witness of the loss, which the same bound has without an ELR, is not to be found.
+#[test]
+fn eligible_leader_replicas_lose_nothing_to_fewer_stops_than_min_isr() {
+    let bound = Bound { brokers: 2, crashes: 1, lossy: 1, shrinks: 1, reads: false, ..BASE };
+    let twice = Bound { crashes: 2, shrinks: 0, ..bound };
+    for (bound, lost) in [
+        (bound, true),
+        (Bound { elr: true, ..bound }, false),
+        (Bound { elr: true, shrinks: 0, fences: 1, ..bound }, false),
+        (Bound { elr: true, shrinks: 0, stops: 1, ..bound }, false),
+        // As many stops as copies that were asked for, and one of them with a loss.
+        (Bound { elr: true, ..twice }, true),
+        (Bound { elr: true, lossy: 0, ..twice }, false),
+    ] {
+        let model = Replication::new(bound);
+        let mut witness = model.clone();
+        witness.bound.shrinks = 9;
+        witness.bound.crashes = 9;
+        witness.bound.lossy = 9;
+        // Whatever the bound can be expected to show: the properties of a wider one, over the states of this one.
+        let out = explore(&witness, &Options::default(), None);
+        let found = witness.bound.properties().iter().zip(&out.discoveries).any(|(i, t)| {
+            assert!(i.kind() != Kind::Always || t.is_none(), "{i} in {bound:?}: {t:#?}");
+            *i == Invariant::LastReplicaStanding && t.is_some()
+        });
+        assert!(witness.bound.properties().contains(&Invariant::LastReplicaStanding));
+        assert!(out.complete() && out.unhealed.is_none());
+        assert_eq!(found, lost, "{bound:?}");
+    }
+}
+
 /// What the explanation of alter-partition.leader-epoch says: another rule refuses the same. Without both, it breaks.
 #[test]
 fn the_epochs_of_an_alter_partition_back_each_other() {
@@ -149,6 +181,8 @@ fn walk(model: &Replication, choices: &[u16], mut visit: impl FnMut(&Packed)) {
 
 fn rough() -> Bound {
     Bound {
+        elr: true,
+        stops: 1,
         records: 4,
         acks1: true,
         acks0: true,
@@ -176,8 +210,8 @@ proptest! {
     }
 
     #[test]
-    fn nothing_breaks_on_long_walks_with_every_fault(choices in prop::collection::vec(any::<u16>(), 1..300)) {
-        let model = Replication::new(rough());
+    fn nothing_breaks_on_long_walks_with_every_fault(choices in prop::collection::vec(any::<u16>(), 1..300), elr: bool) {
+        let model = Replication::new(Bound { elr, ..rough() });
         walk(&model, &choices, |state| {
             let broken = bellwether_model::replication::violations(state, &model.config);
             assert!(broken.is_empty(), "{broken:?} in {state:?}");
@@ -195,7 +229,8 @@ proptest! {
         walk(&model, &choices, |state| {
             let (a, b, n) = (pick(4), pick(4), u32::from(pick(4)));
             for action in [
-                Action::Register { broker: a, leader: (n > 0).then_some(b) },
+                Action::Register { broker: a, leader: (n > 0).then_some(b), clean: n > 1 },
+                Action::Stop { broker: a, high_watermark: n },
                 Action::Fence { broker: a, leader: (n > 0).then_some(b) },
                 Action::Elect { leader: a },
                 Action::Apply { broker: a, index: n },
@@ -266,6 +301,8 @@ fn renumbered(state: &Packed, old: [u8; 3]) -> Packed {
         e.leader = e.leader.map(new);
         e.isr = set(e.isr);
         e.fenced = set(e.fenced);
+        e.elr = set(e.elr);
+        e.last_known_leader = e.last_known_leader.map(new);
         e.incarnations = per_broker(e.incarnations);
     }
     for (i, b) in out.brokers.iter_mut().enumerate() {

@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use bellwether_trace::NodeId;
 use bellwether_wire::messages::ProduceRequest;
 use bellwether_wire::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use bellwether_wire::{ResponseError, ResponseKind};
 use bytes::Bytes;
 
+use super::connection::Connection;
 use super::{Client, ClientError, topic_name};
 
 /// When a produce is acknowledged.
@@ -64,8 +66,34 @@ impl Client {
         acks: Acks,
         batch: Bytes,
     ) -> Result<Option<i64>, ClientError> {
-        let timeout = self.config().request_timeout;
         let (connection, _) = self.leader(topic, partition).await?;
+        self.produce_on(&connection, topic, partition, acks, batch).await
+    }
+
+    /// The same, to a broker of the caller's choice, whether it leads or not.
+    pub async fn produce_batch_at(
+        &self,
+        broker: NodeId,
+        topic: &str,
+        partition: i32,
+        acks: Acks,
+        batch: Bytes,
+    ) -> Result<Option<i64>, ClientError> {
+        let metadata = self.metadata();
+        let unknown = || ClientError::Incomplete(format!("Metadata: no broker {broker}"));
+        let connection = self.connection(metadata.brokers.get(&broker).ok_or_else(unknown)?).await?;
+        self.produce_on(&connection, topic, partition, acks, batch).await
+    }
+
+    async fn produce_on(
+        &self,
+        connection: &Connection,
+        topic: &str,
+        partition: i32,
+        acks: Acks,
+        batch: Bytes,
+    ) -> Result<Option<i64>, ClientError> {
+        let timeout = self.config().request_timeout;
         let request = request(topic, partition, acks, timeout, batch);
         if acks == Acks::Zero {
             return connection.send_unanswered(request.into()).map(|()| None);

@@ -134,6 +134,7 @@ pub fn event_of<L: Log>(
                 partition_epoch: signed(alter.partition_epoch),
                 isr: members(names, nodes, &alter),
                 error,
+                elr: if accepted { names.nodes(after.controller().elr) } else { Vec::new() },
                 metadata_offset: accepted.then_some(metadata_offset),
             }
         }

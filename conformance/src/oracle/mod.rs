@@ -14,8 +14,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Instant;
 
-use bellwether_model::replication::Log;
-use bellwether_trace::{Event, Line, NodeId, TopicPartition};
+use bellwether_model::replication::{Log, Rules};
+use bellwether_trace::{Event, Line, NodeId, Rule, TopicPartition};
 
 use crate::reader::{BadRun, ReadError, Run, read_runs};
 
@@ -105,10 +105,14 @@ pub fn judge(run: &Result<Run, BadRun>) -> Verdict {
         }
         Ok(run) => {
             let files = run.files.iter().map(|f| (f.path.clone(), f.lines.len() as u64)).collect();
-            let rejected = run.lines().find_map(|((file, _), line)| {
+            let rejected = run.lines().enumerate().find_map(|(nth, ((file, _), line))| {
                 let rejection = oracle.step(file, line).err()?;
                 let path = run.files.get(file).map(|f| f.path.clone()).unwrap_or_default();
-                Some(oracle.report(path, run.files.len(), file, line, rejection))
+                let mut report = oracle.report(path, run.files.len(), file, line, rejection);
+                if let Some(rule) = root_of(run, nth, report.id.as_deref()) {
+                    report.id = Some(rule.id().into());
+                }
+                Some(report)
             });
             (run.id.clone(), files, rejected)
         }
@@ -123,6 +127,22 @@ pub fn judge(run: &Result<Run, BadRun>) -> Verdict {
     }
 }
 
+/// A run is judged anew for the root of a breach only if it is rejected within so many events.
+const SHORT: usize = 10_000;
+
+/// A high watermark that is too high may be another rule's doing, an earlier event's: then the model without that one
+/// rule explains the whole run so far.
+fn root_of(run: &Run, nth: usize, id: Option<&str>) -> Option<Rule> {
+    if id != Some(Rule::HighWatermarkReplicated.id()) || nth > SHORT {
+        return None;
+    }
+    let explains = |rule: &&Rule| {
+        let mut oracle = Oracle { rules: Rules::ALL.without(**rule), ..Oracle::default() };
+        run.lines().take(nth + 1).all(|((file, _), line)| oracle.step(file, line).is_ok())
+    };
+    Rule::ALL.iter().filter(|rule| **rule != Rule::HighWatermarkReplicated).find(explains).copied()
+}
+
 /// Why an event is rejected, and by which partition's oracle.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Rejection {
@@ -135,13 +155,26 @@ pub struct Rejection {
 }
 
 /// All partitions of a run.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Oracle {
+    rules: Rules,
     nodes: Nodes,
     partitions: BTreeMap<TopicPartition, PartitionOracle>,
     /// The partitions that have a replica on a node.
     replicas: BTreeMap<NodeId, Vec<TopicPartition>>,
     coverage: Coverage,
+}
+
+impl Default for Oracle {
+    fn default() -> Self {
+        Oracle {
+            rules: Rules::ALL,
+            nodes: Nodes::default(),
+            partitions: BTreeMap::new(),
+            replicas: BTreeMap::new(),
+            coverage: Coverage::default(),
+        }
+    }
 }
 
 impl Oracle {
@@ -150,66 +183,73 @@ impl Oracle {
         let (node, event) = (line.n, &line.event);
         let whole = |why: String| Rejection { partition: None, id: None, why };
         let mut seen = Seen::default();
-        let about: Vec<TopicPartition> = match event {
-            Event::End { .. } => return Ok(()),
-            Event::Start { logs, clean } => {
-                let replicas = self.replicas.get(&node).cloned().unwrap_or_default();
-                for (i, log) in logs.iter().enumerate() {
-                    if !replicas.contains(&log.tp) {
-                        return Err(whole(format!("{} was recovered, but was never created here", log.tp)));
+        let about: Vec<TopicPartition> =
+            match event {
+                Event::End { .. } => return Ok(()),
+                Event::Start { logs, clean } => {
+                    let replicas = self.replicas.get(&node).cloned().unwrap_or_default();
+                    for (i, log) in logs.iter().enumerate() {
+                        if !replicas.contains(&log.tp) {
+                            return Err(whole(format!("{} was recovered, but was never created here", log.tp)));
+                        }
+                        if logs.iter().take(i).any(|other| other.tp == log.tp) {
+                            return Err(whole(format!("{} was recovered twice", log.tp)));
+                        }
                     }
-                    if logs.iter().take(i).any(|other| other.tp == log.tp) {
-                        return Err(whole(format!("{} was recovered twice", log.tp)));
+                    seen.first = self.nodes.incarnation(node) == 0;
+                    self.nodes.started(node, *clean);
+                    replicas
+                }
+                Event::Register { broker, changes, .. }
+                | Event::Fence { broker, changes, .. }
+                | Event::Unfence { broker, changes, .. } => {
+                    // Where the broker has a replica, its partition says it.
+                    if let Event::Register { clean, .. } = event
+                        && self.replicas.get(broker).is_none_or(Vec::is_empty)
+                        && *clean != self.nodes.clean(*broker)
+                    {
+                        let can = if *clean { "cannot" } else { "can" };
+                        let why = format!("the broker {can} prove that it had stopped cleanly");
+                        return Err(Rejection { partition: None, id: Some(Rule::RegistrationCleanProof.id()), why });
                     }
-                }
-                seen.first = self.nodes.incarnation(node) == 0;
-                self.nodes.started(node, *clean);
-                replicas
-            }
-            Event::Register { broker, changes, .. }
-            | Event::Fence { broker, changes, .. }
-            | Event::Unfence { broker, changes, .. } => {
-                self.nodes.decided(node, event).map_err(whole)?;
-                let replicas = self.replicas.get(broker).cloned().unwrap_or_default();
-                for (i, change) in changes.iter().enumerate() {
-                    if !replicas.contains(&change.tp) || changes.iter().take(i).any(|other| other.tp == change.tp) {
-                        let why = format!("{} does not change once for broker {broker}", change.tp);
-                        return Err(whole(why));
+                    self.nodes.decided(node, event).map_err(whole)?;
+                    let replicas = self.replicas.get(broker).cloned().unwrap_or_default();
+                    for (i, change) in changes.iter().enumerate() {
+                        if !replicas.contains(&change.tp) || changes.iter().take(i).any(|other| other.tp == change.tp) {
+                            let why = format!("{} does not change once for broker {broker}", change.tp);
+                            return Err(whole(why));
+                        }
+                        let leader = |p: &PartitionOracle| p.state.controller().leader;
+                        seen.orphan |= self.partitions.get(&change.tp).is_some_and(|p| leader(p).is_none());
+                        let led = |p: &PartitionOracle| p.state.controller().leader.map(|l| p.names.node(l));
+                        seen.led |= self.partitions.get(&change.tp).is_some_and(|p| led(p) != change.state.leader);
                     }
-                    let led = |p: &PartitionOracle| p.state.controller().leader.map(|l| p.names.node(l));
-                    let leader = |p: &PartitionOracle| p.state.controller().leader;
-                    seen.orphan |= self.partitions.get(&change.tp).is_some_and(|p| leader(p).is_none());
-                    seen.led |= self.partitions.get(&change.tp).is_some_and(|p| led(p) != change.state.leader);
+                    replicas
                 }
-                replicas
-            }
-            Event::Create { tp, replicas, .. } => {
-                self.nodes.decided(node, event).map_err(whole)?;
-                if self.partitions.contains_key(tp) {
-                    return Err(whole("the partition exists already".into()));
+                Event::Create { tp, replicas, .. } => {
+                    self.nodes.decided(node, event).map_err(whole)?;
+                    if self.partitions.contains_key(tp) {
+                        return Err(whole("the partition exists already".into()));
+                    }
+                    let created = PartitionOracle::created(&self.nodes, event, self.rules)
+                        .map_err(|why| Rejection { partition: Some(*tp), id: why.id, why: why.why })?;
+                    for r in replicas {
+                        self.replicas.entry(*r).or_default().push(*tp);
+                    }
+                    self.partitions.insert(*tp, created);
+                    self.remember(file, line, &[*tp]);
+                    return Ok(());
                 }
-                let created = PartitionOracle::created(&self.nodes, event).map_err(|why| Rejection {
-                    partition: Some(*tp),
-                    id: why.id,
-                    why: why.why,
-                })?;
-                for r in replicas {
-                    self.replicas.entry(*r).or_default().push(*tp);
+                Event::Elect { change, .. } => {
+                    self.nodes.decided(node, event).map_err(whole)?;
+                    vec![change.tp]
                 }
-                self.partitions.insert(*tp, created);
-                self.remember(file, line, &[*tp]);
-                return Ok(());
-            }
-            Event::Elect { change, .. } => {
-                self.nodes.decided(node, event).map_err(whole)?;
-                vec![change.tp]
-            }
-            Event::AlterPartition { tp, .. } => {
-                self.nodes.decided(node, event).map_err(whole)?;
-                vec![*tp]
-            }
-            _ => event.partition().into_iter().collect(),
-        };
+                Event::AlterPartition { tp, .. } => {
+                    self.nodes.decided(node, event).map_err(whole)?;
+                    vec![*tp]
+                }
+                _ => event.partition().into_iter().collect(),
+            };
         for tp in &about {
             let none = || Rejection { partition: Some(*tp), id: None, why: "the partition was never created".into() };
             let partition = self.partitions.get_mut(tp).ok_or_else(none)?;

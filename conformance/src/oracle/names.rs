@@ -32,8 +32,14 @@ impl Nodes {
     /// A node starts.
     pub(crate) fn started(&mut self, node: NodeId, clean: bool) {
         let node = self.nodes.entry(node).or_default();
-        node.clean = clean && node.epochs.last().is_some_and(|e| *e >= 0);
+        // What was before the trace begins, it does not say.
+        node.clean = clean && node.epochs.last().is_none_or(|e| *e >= 0);
         node.epochs.push(-1);
+    }
+
+    /// Whether a node can prove that its last stop was clean.
+    pub(crate) fn clean(&self, node: NodeId) -> bool {
+        self.nodes.get(&node).is_some_and(|n| n.clean)
     }
 
     /// How often a node has started.

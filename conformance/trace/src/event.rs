@@ -239,6 +239,9 @@ pub enum Event {
         isr: Vec<IsrMember>,
         /// NONE, or why not.
         error: ErrorCode,
+        /// The ELR that goes with the new ISR, ascending; empty if the request is refused.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        elr: Vec<NodeId>,
         /// Where in the metadata log, if accepted.
         metadata_offset: Option<i64>,
     },

@@ -131,13 +131,13 @@ registry! {
         AlterPartitionBrokerEpoch = "alter-partition.broker-epoch", Judge::Model, "KIP-903";
         /// The controller refuses an ISR with a fenced member.
         AlterPartitionUnfenced = "alter-partition.unfenced", Judge::Model, "KIP-841";
-        /// Without unclean.leader.election.enable only a member of the ISR becomes leader.
+        /// Without unclean.leader.election.enable only a member of the ISR becomes leader, or of the ELR, or the last known leader.
         ElectionInSync = "election.in-sync", Judge::Model, "PartitionChangeBuilder.java";
         /// Every election starts a new leader epoch.
         ElectionNewEpoch = "election.new-epoch", Judge::Model, "PartitionRegistration.java";
-        /// A broker that registers anew leaves every ISR of which it is not the last member.
+        /// A broker that registers anew leaves every ISR; without eligible leader replicas, every ISR of which it is not the last member.
         RegistrationLeavesIsr = "registration.leaves-isr", Judge::Model, "KIP-903, KIP-966";
-        /// A broker that is fenced leaves every ISR of which it is not the last member, and leads nothing.
+        /// A broker that is fenced leaves every ISR, and leads nothing; without eligible leader replicas it stays as the last member.
         FencingLeavesIsr = "fencing.leaves-isr", Judge::Model, "KIP-841";
         /// A restarted broker takes on no role from metadata older than its own registration.
         RegistrationCatchUp = "registration.catch-up", Judge::Model, "KIP-631, BrokerLifecycleManager";

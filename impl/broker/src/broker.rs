@@ -46,6 +46,8 @@ pub(crate) struct Broker {
     /// The broker may stop: the controller has let it go.
     pub(crate) stopped: watch::Sender<bool>,
     pub(crate) broker_epoch: AtomicI64,
+    /// The broker epoch of the life before, if it ended cleanly, else -1.
+    pub(crate) previous_epoch: i64,
     pub(crate) signals: mpsc::UnboundedSender<Signal>,
     pub(crate) producer_ids: tokio::sync::Mutex<Range<i64>>,
     pub(crate) followers: Followers,
@@ -81,7 +83,8 @@ impl Broker {
             let replica = Replica::new(topic.into(), config.node_id, partition, log, flush, sink.clone(), out.clone());
             replicas.insert(tp, replica);
         }
-        let defaults = TopicDefaults { min_isr: config.min_isr, unclean: config.unclean_election };
+        let previous_epoch = store.take_clean_epoch()?.unwrap_or(-1);
+        let defaults = TopicDefaults { min_isr: config.min_isr, unclean: config.unclean_election, elr: config.elr };
         let broker = Broker {
             link: ControllerLink::new(controller, config.node_id, sink.clone()),
             local_controller,
@@ -92,6 +95,7 @@ impl Broker {
             running: watch::Sender::new(false),
             stopped: watch::Sender::new(false),
             broker_epoch: AtomicI64::new(-1),
+            previous_epoch,
             signals,
             producer_ids: tokio::sync::Mutex::new(0..0),
             followers: Followers::default(),
@@ -135,7 +139,15 @@ impl Broker {
         tasks.shutdown().await;
         self.write_checkpoint();
         let replicas: Vec<_> = self.replicas.read().values().cloned().collect();
-        replicas.iter().for_each(|r| r.close());
+        let closed = replicas.iter().filter(|r| r.close()).count();
+        // The proof of a clean stop comes last, and only if nothing can be missing.
+        let epoch = self.epoch();
+        if closed == replicas.len()
+            && epoch >= 0
+            && let Err(error) = self.store.write_clean_epoch(epoch)
+        {
+            tracing::warn!(node = self.config.node_id, %error, "the next start will count as one after a crash");
+        }
     }
 
     /// Ends all tasks and nothing else, as a crash would.

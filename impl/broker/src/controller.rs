@@ -67,7 +67,7 @@ impl ControllerNode {
         };
         let controller_config = ControllerConfig {
             session_timeout_ms: config.session_timeout_ms,
-            defaults: TopicDefaults { min_isr: config.min_isr, unclean: config.unclean_election },
+            defaults: TopicDefaults { min_isr: config.min_isr, unclean: config.unclean_election, elr: config.elr },
             num_partitions: config.num_partitions,
             replication_factor: config.replication_factor,
         };
@@ -154,6 +154,7 @@ impl ControllerNode {
             incarnation: request.incarnation_id.as_u128(),
             host: listener.host.to_string(),
             port: listener.port,
+            previous_broker_epoch: request.previous_broker_epoch,
         };
         match self.decide(|c, now| c.register(now, registration)).and_then(|r| r) {
             Ok(epoch) => response.broker_epoch = epoch,

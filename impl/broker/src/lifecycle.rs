@@ -73,7 +73,8 @@ async fn register(broker: Arc<Broker>, incarnation: Uuid) {
     body.cluster_id = StrBytes::from_static_str(CLUSTER_ID);
     body.incarnation_id = incarnation;
     body.listeners = vec![listener];
-    let signal = match timely(&broker, broker.link.call(1, body)).await {
+    body.previous_broker_epoch = broker.previous_epoch;
+    let signal = match timely(&broker, broker.link.call(3, body)).await {
         Some(ResponseKind::BrokerRegistration(response)) if response.error_code == 0 => {
             LifecycleInput::Registered { broker_epoch: response.broker_epoch }
         }

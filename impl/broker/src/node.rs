@@ -63,7 +63,8 @@ impl Node {
         let (controller, broker) = prepare(&config, &store, advertised.clone(), sink.clone(), clock)?;
         // Before anything else of this node.
         let logs = broker.as_ref().map_or_else(Vec::new, |(broker, _)| broker.recovered());
-        sink.record(id, [Event::Start { logs }]);
+        let clean = broker.as_ref().is_some_and(|(broker, _)| broker.previous_epoch >= 0);
+        sink.record(id, [Event::Start { logs, clean }]);
         let mut tasks = Vec::new();
         if let Some(controller) = &controller {
             tasks.push(tokio::spawn(controller.clone().tick(config.session_timeout_ms)));

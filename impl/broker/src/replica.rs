@@ -380,16 +380,19 @@ impl Replica {
         self.inner.lock().partition.high_watermark()
     }
 
-    /// A clean stop: the log is flushed and marked clean. Nothing is served afterwards.
-    pub(crate) fn close(&self) {
+    /// A clean stop: the log is flushed and marked clean. Nothing is served afterwards. Says whether all of it is on disk.
+    pub(crate) fn close(&self) -> bool {
         let inner = &mut *self.inner.lock();
-        if !inner.offline {
-            inner.offline = true;
-            let log = std::mem::replace(&mut inner.log, Log::memory(LogConfig::default()));
-            if let Err(error) = log.close() {
-                tracing::error!(tp = %self.tp, %error, "the log cannot be closed");
-            }
+        if inner.offline {
+            return false;
         }
+        inner.offline = true;
+        let log = std::mem::replace(&mut inner.log, Log::memory(LogConfig::default()));
+        let closed = log.close();
+        if let Err(error) = &closed {
+            tracing::error!(tp = %self.tp, %error, "the log cannot be closed");
+        }
+        closed.is_ok()
     }
 
     /// Carries out what the step decided, in order. Truncations come before the step's events, and events before

@@ -147,10 +147,10 @@ mod tests {
         let path = dir.path().join("t.ndjson");
         let header = Header { format: FORMAT, run: "r".into(), nodes: vec![1, 2], rules_off: vec![] };
         let sink = TraceSink::file(&path, &header).unwrap();
-        sink.record(1, [Event::Start { logs: vec![] }]);
+        sink.record(1, [Event::Start { logs: vec![], clean: false }]);
         let far = sink.stamp() + 1_000_000_000;
         sink.observe(far);
-        sink.record(2, [Event::Start { logs: vec![] }]);
+        sink.record(2, [Event::Start { logs: vec![], clean: false }]);
         sink.end(1);
         let text = std::fs::read_to_string(&path).unwrap();
         let mut lines = text.lines();

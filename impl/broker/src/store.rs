@@ -19,6 +19,8 @@ pub(crate) const CLUSTER_ID: &str = "QmVsbHdldGhlckNsdXN0ZQ";
 const META: &str = "meta.properties";
 const PARTITION: &str = "partition.metadata";
 const CHECKPOINT: &str = "replication-offset-checkpoint";
+/// Kafka's name and content for the proof of a clean stop (CleanShutdownFileHandler.java).
+const CLEAN: &str = ".kafka_cleanshutdown";
 
 /// Where a broker keeps its logs: a directory, which is ours alone while we run, or memory.
 pub(crate) struct Store {
@@ -96,6 +98,30 @@ impl Store {
         replace(&path.join(PARTITION), text.as_bytes()).map_err(io)?;
         let recovered = recovered(&log, &recovery, 0)?;
         Ok((log, recovered))
+    }
+
+    /// The broker epoch of the life before, if that ended cleanly. The marker is good for one start: it is gone now, so that
+    /// a crash from here on is one (KAFKA-10471).
+    pub(crate) fn take_clean_epoch(&self) -> Result<Option<i64>, StartError> {
+        let Some(dir) = &self.dir else { return Ok(None) };
+        let path = dir.join(CLEAN);
+        let text = match fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(e) => return Err(StartError::DataDir(path, e)),
+        };
+        fs::remove_file(&path).map_err(|e| StartError::DataDir(path, e))?;
+        // Whatever cannot be read proves nothing.
+        let marker: Option<serde_json::Value> = serde_json::from_str(&text).ok();
+        let version = |m: &serde_json::Value| m.get("version").and_then(serde_json::Value::as_i64);
+        let marker = marker.filter(|m| version(m) == Some(0));
+        Ok(marker.and_then(|m| m.get("brokerEpoch")?.as_i64()).filter(|epoch| *epoch >= 0))
+    }
+
+    /// Leaves the proof that everything is on disk.
+    pub(crate) fn write_clean_epoch(&self, broker_epoch: i64) -> io::Result<()> {
+        let Some(dir) = &self.dir else { return Ok(()) };
+        replace(&dir.join(CLEAN), format!("{{\"version\":0,\"brokerEpoch\":{broker_epoch}}}").as_bytes())
     }
 
     /// Writes the high watermark checkpoint.

@@ -45,7 +45,7 @@ async fn a_restart_keeps_topics_and_records() {
         assert!(lines.windows(2).all(|w| w[0].l < w[1].l), "the clock grows");
         for node in 1..=nodes as i32 {
             let first = lines.iter().find(|l| l.n == node).map(|l| &l.event);
-            let Some(Event::Start { logs }) = first else { panic!("node {node} begins with {first:?}") };
+            let Some(Event::Start { logs, clean: true }) = first else { panic!("node {node} begins with {first:?}") };
             let log = logs.iter().find(|l| l.tp.partition == 1).expect("the log was recovered");
             // A clean stop has checkpointed the high watermark, which a follower learns a fetch later than the leader.
             assert_eq!((logs.len(), log.log_end), (2, 2));

@@ -364,10 +364,11 @@ impl<M: Explore + Sync> Search<'_, M> {
         }
         let mut way = way.into_iter().rev().map(usize::from);
         let root = way.next().unwrap_or(0);
+        let choices: Vec<usize> = way.collect();
         let mut state =
             self.model.init_states().into_iter().nth(root).expect("the model's initial states are the same");
         let mut steps = Vec::new();
-        for nth in way {
+        for nth in choices.iter().copied() {
             let enabled = |state: &M::State| {
                 let mut actions = Vec::new();
                 self.model.actions(state, &mut actions);
@@ -377,6 +378,6 @@ impl<M: Explore + Sync> Search<'_, M> {
             steps.push(self.model.describe(&state, &enabled(&state), &next));
             state = next;
         }
-        (Trail { depth: steps.len() as u32, steps }, state)
+        (Trail { depth: steps.len() as u32, steps, choices }, state)
     }
 }

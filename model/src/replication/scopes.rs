@@ -33,6 +33,11 @@ pub fn bounds(scope: Scope) -> Vec<Bound> {
         Bound { reads: false, fences: 1, retries: 1, loss: true, ..BASE },
         // A loss by one of two, and by the last one standing.
         Bound { brokers: 2, reads: false, crashes: 1, lossy: 1, shrinks: 1, ..BASE },
+        // The same with eligible leader replicas: nothing is lost; and with as many stops as copies.
+        Bound { elr: true, brokers: 2, reads: false, crashes: 1, lossy: 1, shrinks: 1, ..BASE },
+        Bound { elr: true, brokers: 2, reads: false, crashes: 2, lossy: 1, ..BASE },
+        // A clean stop and one that loses records.
+        Bound { elr: true, brokers: 2, reads: false, crashes: 1, lossy: 1, stops: 1, ..BASE },
         // Unclean elections.
         Bound { brokers: 2, reads: false, min_isr: 1, unclean: true, crashes: 1, shrinks: 1, ..BASE },
     ];
@@ -43,6 +48,9 @@ pub fn bounds(scope: Scope) -> Vec<Bound> {
         Bound { records: 2, acks0: true, reads: true, crashes: 1, ..NOTHING },
         Bound { records: 1, acks0: true, reads: true, elections: 2, shrinks: 1, ..NOTHING },
         Bound { brokers: 2, crashes: 2, lossy: 2, shrinks: 1, ..BASE },
+        Bound { elr: true, brokers: 2, reads: false, crashes: 2, lossy: 2, shrinks: 1, ..BASE },
+        Bound { elr: true, crashes: 1, lossy: 1, ..BASE },
+        Bound { elr: true, brokers: 2, stops: 2, shrinks: 1, ..BASE },
     ];
     let deep = [
         Bound { crashes: 1, lossy: 1, shrinks: 1, elections: 1, ..BASE },
@@ -50,6 +58,9 @@ pub fn bounds(scope: Scope) -> Vec<Bound> {
         Bound { records: 2, elections: 2, shrinks: 1, ..BASE },
         Bound { records: 3, crashes: 1, elections: 1, ..BASE },
         Bound { brokers: 4, elections: 2, shrinks: 1, ..BASE },
+        // What TLC could not exhaust: three brokers, one value, a stop that loses it, a session that ends.
+        Bound { elr: true, crashes: 1, lossy: 1, fences: 1, ..BASE },
+        Bound { elr: true, crashes: 1, lossy: 1, shrinks: 2, ..BASE },
     ];
     match scope {
         Scope::Quick => quick.to_vec(),

@@ -38,15 +38,20 @@ impl Controller {
                 ErrorCode::UnknownTopicOrPartition
             }));
         };
-        let event = move |error: ErrorCode, metadata_offset: Option<i64>, isr: Vec<IsrMember>| Event::AlterPartition {
-            tp,
-            broker,
-            broker_epoch,
-            leader_epoch,
-            partition_epoch,
-            isr,
-            error,
-            metadata_offset,
+        let event = move |error: ErrorCode, accepted: Option<(i64, Vec<NodeId>)>, isr: Vec<IsrMember>| {
+            let (metadata_offset, elr) = accepted.unzip();
+            let elr = elr.unwrap_or_default();
+            Event::AlterPartition {
+                tp,
+                broker,
+                broker_epoch,
+                leader_epoch,
+                partition_epoch,
+                isr,
+                error,
+                elr,
+                metadata_offset,
+            }
         };
         let checked = self.check_alter_partition(broker, broker_epoch, tp, leader_epoch, partition_epoch, &isr);
         if let Err(error) = checked {
@@ -56,13 +61,13 @@ impl Controller {
         }
         let members: Vec<NodeId> = isr.iter().map(|m| m.broker).collect();
         let elr = self.elr_below(tp, &members, None);
-        let next = self.successor(&partition.state, partition.state.leader, members.clone(), elr);
+        let next = self.successor(&partition.state, partition.state.leader, members.clone(), elr.clone());
         let accepted =
             AcceptedIsr { isr: members, leader_epoch: next.leader_epoch, partition_epoch: next.partition_epoch };
         let Some((record, _)) = self.change(tp, next) else {
             return self.reply(Err(ErrorCode::UnknownTopicOrPartition));
         };
-        self.commit(vec![record], |offset| (vec![event(ErrorCode::None, Some(offset), isr)], Ok(accepted)))
+        self.commit(vec![record], |offset| (vec![event(ErrorCode::None, Some((offset, elr)), isr)], Ok(accepted)))
     }
 
     fn check_alter_partition(

@@ -103,14 +103,17 @@ impl Controller {
         let Some(partition) = self.image.partition(tp).filter(|_| self.image.elr()) else { return Vec::new() };
         let (state, replicas) = (&partition.state, &partition.replicas);
         let min_isr = usize::try_from(self.image.min_isr(tp.topic)).unwrap_or(0).min(replicas.len());
-        if !self.rules.holds(Rule::ElrBelowMinIsr, isr.len() < min_isr) {
+        let below = isr.len() < min_isr;
+        if !self.rules.holds(Rule::ElrBelowMinIsr, below) {
             return Vec::new();
         }
         let candidate = |r: &NodeId| {
             let was = state.isr.contains(r) || state.elr.contains(r);
+            // Without the rule above, nobody is taken out of an ELR, not even who is back in the ISR.
+            let back = isr.contains(r) && (below || !state.elr.contains(r));
             self.rules.holds(Rule::ElrFromIsr, was)
                 && self.rules.holds(Rule::ElrUncleanLeaves, unclean != Some(*r))
-                && !isr.contains(r)
+                && !back
         };
         let mut elr: Vec<_> = replicas.iter().copied().filter(candidate).collect();
         elr.sort_unstable();

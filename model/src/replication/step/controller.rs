@@ -74,14 +74,16 @@ fn populate_elr(
         return;
     }
     let rules = config.rules;
-    if entry.isr.len() >= config.min_isr.min(replicas as u32) && rules.holds(Rule::ElrBelowMinIsr) {
-        entry.elr = BrokerSet::default();
-        return;
-    }
-    let candidates = if rules.holds(Rule::ElrFromIsr) { entry.elr.union(old_isr) } else { BrokerSet::all(replicas) }
-        .minus(entry.isr);
-    let unclean = unclean.filter(|_| rules.holds(Rule::ElrUncleanLeaves));
-    entry.elr = unclean.map_or(candidates, |b| candidates.without(b));
+    let unclean = unclean.filter(|_| rules.holds(Rule::ElrUncleanLeaves)).map_or(BrokerSet::default(), BrokerSet::only);
+    entry.elr = if entry.isr.len() < config.min_isr.min(replicas as u32) {
+        let from = if rules.holds(Rule::ElrFromIsr) { entry.elr.union(old_isr) } else { BrokerSet::all(replicas) };
+        from.minus(entry.isr).minus(unclean)
+    } else if rules.holds(Rule::ElrBelowMinIsr) {
+        BrokerSet::default()
+    } else {
+        // Without the rule nobody is taken out for it, not even who is back in the ISR.
+        entry.elr.union(old_isr.minus(entry.isr)).minus(unclean)
+    };
 }
 
 /// The record is written: the partition epoch grows if anything of the partition changed.

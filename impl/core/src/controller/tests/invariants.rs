@@ -238,7 +238,9 @@ impl Run {
                 let eligible = |l: &NodeId| was.elr.contains(l) && nobody;
                 let last_known = |l: &NodeId| was.last_known_leader == Some(*l) && isr.len() == 1 && elr.is_empty();
                 let clean = state.leader.is_none_or(|l| was.isr.contains(&l) || eligible(&l) || last_known(&l));
-                demand(clean || !one_step || image.unclean(tp.topic), || format!("{tp}: unclean, {was:?} then {state:?}"))?;
+                demand(clean || !one_step || image.unclean(tp.topic), || {
+                    format!("{tp}: unclean, {was:?} then {state:?}")
+                })?;
             }
         }
         let mut rebuilt = MetadataImage::new(*image.defaults());
