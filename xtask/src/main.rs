@@ -8,7 +8,7 @@ const USAGE: &str = "\
 cargo xtask ci [STEP…]   check everything, or only these steps; changes no file of the source tree
 cargo xtask fix          format, and apply what clippy suggests
 
-Steps of ci: fmt, clippy, doc, test, core, check, verify";
+Steps of ci: fmt, clippy, doc, test, core, check, guarantees, verify";
 
 /// One step of the gate: its name, and the command line that it runs.
 struct Step {
@@ -54,6 +54,7 @@ fn steps(readme: &str) -> Result<Vec<Step>, String> {
         // What holds only in the published build: without the feature `mutants` no rule can be switched off.
         step("core", "cargo test --package bellwether-core"),
         step("check", "cargo run --release -- check --scope quick"),
+        step("guarantees", "cargo run --release -- guarantees --check specs/guarantees.md"),
         step("verify", &command_of(readme, "cargo run --release -- verify")?),
     ])
 }
@@ -97,10 +98,10 @@ fn ci(wanted: &[&str]) -> Result<bool, String> {
 
     println!("\n── summary");
     for (name, ok, time) in &results {
-        println!("{:<8} {:<6} {:>7.1} s", name, if *ok { "ok" } else { "FAILED" }, time.as_secs_f64());
+        println!("{:<10} {:<6} {:>7.1} s", name, if *ok { "ok" } else { "FAILED" }, time.as_secs_f64());
     }
     let total: Duration = results.iter().map(|r| r.2).sum();
-    println!("{:<8} {:<6} {:>7.1} s", "total", "", total.as_secs_f64());
+    println!("{:<10} {:<6} {:>7.1} s", "total", "", total.as_secs_f64());
     if !clean {
         println!("FAILED: a step changed the source tree (see git status)");
     }

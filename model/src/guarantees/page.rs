@@ -202,13 +202,13 @@ const DOCUMENTED: &[(&str, Question, &[(Acks, u32, Election)], &str)] = &[
         "may be lost",
     ),
     (
-        "consumers, clean election, no ELR",
+        "consumers, min.insync.replicas=2, no ELR",
         Question::Reread,
         &[(Acks::None, 2, Election::Clean), (Acks::One, 2, Election::Clean), (Acks::All, 2, Election::Clean)],
         "what was read stays",
     ),
     (
-        "consumers, clean election, ELR",
+        "consumers, min.insync.replicas=2, ELR",
         Question::Reread,
         &[(Acks::None, 2, Election::CleanElr), (Acks::One, 2, Election::CleanElr), (Acks::All, 2, Election::CleanElr)],
         "what was read stays",
