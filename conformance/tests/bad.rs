@@ -43,7 +43,14 @@ fn with_extremes(value: &serde_json::Value, out: &mut Vec<serde_json::Value>) {
     use serde_json::{Value, json};
     match value {
         Value::Number(_) => {
-            out.extend([json!(i64::MAX), json!(i64::MIN), json!(u32::MAX), json!(i32::MAX), json!(i32::MIN), json!(-1)]);
+            out.extend([
+                json!(i64::MAX),
+                json!(i64::MIN),
+                json!(u32::MAX),
+                json!(i32::MAX),
+                json!(i32::MIN),
+                json!(-1),
+            ]);
         }
         Value::Array(items) => {
             for (i, item) in items.iter().enumerate() {
