@@ -35,7 +35,7 @@ pub fn mutants(lines: &[Line], at: usize, nodes: &[NodeId]) -> Vec<Mutant> {
     let name = line.event.name();
     let mutant = |kind: String, edit| Mutant { kind: format!("{name}.{kind}"), at, edit };
     let mut out = vec![mutant("*:drop".into(), Edit::Drop), mutant("*:double".into(), Edit::Double)];
-    for n in nodes.iter().filter(|n| **n != line.n) {
+    for n in nodes.iter().filter(|n| **n != line.n).take(OTHERS) {
         out.push(mutant("n:other".into(), Edit::Replace(Box::new(Line { n: *n, ..line.clone() }))));
     }
     // A flag that is not set is not written, so that the fields do not show it.
@@ -126,13 +126,14 @@ fn vary(whole: &Value, path: &mut Vec<Step>, nodes: &[NodeId], out: &mut Vec<(St
     let names_a_node =
         matches!(key.as_str(), "leader" | "last_known_leader" | "follower" | "broker" | "replicas" | "isr" | "elr");
     match &here {
-        Value::Null if names_a_node => nodes.iter().for_each(|n| push("other", json!(n))),
+        Value::Null if names_a_node => nodes.iter().take(OTHERS).for_each(|n| push("other", json!(n))),
         Value::Null => push("other", json!(0)),
         Value::Bool(b) => push("other", json!(!b)),
         Value::Number(n) if names_a_node => {
             nodes
                 .iter()
                 .filter(|other| json!(other) != Value::Number(n.clone()))
+                .take(OTHERS)
                 .for_each(|other| push("other", json!(other)));
             push("none", Value::Null);
         }
@@ -194,6 +195,9 @@ fn vary(whole: &Value, path: &mut Vec<Step>, nodes: &[NodeId], out: &mut Vec<(St
 fn keys_of(fields: &Map<String, Value>) -> Vec<String> {
     fields.keys().cloned().collect()
 }
+
+/// At most so many other nodes stand in for one.
+const OTHERS: usize = 2;
 
 /// Outcomes that a liar may put in place of another.
 const ERRORS: &[&str] = &[

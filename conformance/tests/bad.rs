@@ -37,3 +37,65 @@ fn every_rule_that_the_model_check_catches_has_a_bad_trace() {
         }
     }
 }
+
+/// Puts a number in the place of every number of an event, one at a time.
+fn with_extremes(value: &serde_json::Value, out: &mut Vec<serde_json::Value>) {
+    use serde_json::{Value, json};
+    match value {
+        Value::Number(_) => {
+            out.extend([
+                json!(i64::MAX),
+                json!(i64::MIN),
+                json!(u32::MAX),
+                json!(i32::MAX),
+                json!(i32::MIN),
+                json!(-1),
+            ]);
+        }
+        Value::Array(items) => {
+            for (i, item) in items.iter().enumerate() {
+                let mut changed = Vec::new();
+                with_extremes(item, &mut changed);
+                out.extend(changed.into_iter().map(|new| {
+                    let mut items = items.clone();
+                    items[i] = new;
+                    Value::Array(items)
+                }));
+            }
+        }
+        Value::Object(fields) => {
+            for (key, field) in fields {
+                let mut changed = Vec::new();
+                with_extremes(field, &mut changed);
+                out.extend(changed.into_iter().map(|new| {
+                    let mut fields = fields.clone();
+                    fields.insert(key.clone(), new);
+                    Value::Object(fields)
+                }));
+            }
+        }
+        _ => {}
+    }
+}
+
+#[test]
+fn numbers_beyond_all_bounds_are_rejected_and_do_not_stop_the_oracle() {
+    let mut judged = 0;
+    for (id, text) in corpus() {
+        let lines: Vec<&str> = std::str::from_utf8(&text).unwrap().lines().collect();
+        // A run that is accepted up to here, and then a line that is not of this world.
+        for (at, line) in lines.iter().enumerate().skip(1) {
+            let mut changed = Vec::new();
+            with_extremes(&serde_json::from_str(line).unwrap(), &mut changed);
+            for value in changed.into_iter().skip(at % 5).step_by(5) {
+                let new = value.to_string();
+                let mut all = lines.clone();
+                all[at] = &new;
+                let text = format!("{}\n", all.join("\n")).into_bytes();
+                assert!(!judge(&runs_of(&[(PathBuf::from(&id), text)])[0]).accepted, "{id}: {new}");
+                judged += 1;
+            }
+        }
+    }
+    println!("{judged} judged");
+}

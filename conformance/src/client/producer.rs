@@ -131,6 +131,7 @@ impl Producer {
                 partition,
                 id: None,
                 sequence: 0,
+                known: false,
                 waiting: VecDeque::new(),
                 flying: VecDeque::new(),
                 connection: None,
@@ -165,6 +166,8 @@ struct Lane {
     /// Producer id and epoch, if idempotent and asked for already.
     id: Option<(i64, i16)>,
     sequence: i32,
+    /// Has a batch of this id been acknowledged?
+    known: bool,
     waiting: VecDeque<Box<Batch>>,
     flying: VecDeque<Flight>,
     /// Where those on their way were sent.
@@ -175,7 +178,7 @@ impl Lane {
     async fn run(mut self, mut queue: mpsc::Receiver<Box<Batch>>) {
         let mut open = true;
         while open || !self.waiting.is_empty() || !self.flying.is_empty() {
-            if self.flying.len() < self.config.in_flight.max(1)
+            if self.flying.len() < self.in_flight()
                 && let Some(batch) = self.waiting.pop_front()
             {
                 if let Err(failed) = self.transmit(batch).await {
@@ -183,7 +186,7 @@ impl Lane {
                 }
                 continue;
             }
-            let room = open && self.waiting.is_empty() && self.flying.len() < self.config.in_flight.max(1);
+            let room = open && self.waiting.is_empty() && self.flying.len() < self.in_flight();
             tokio::select! {
                 answer = Self::first_answer(&mut self.flying, self.config.request_timeout), if !self.flying.is_empty() => {
                     if let Some((batch, outcome)) = answer
@@ -198,6 +201,12 @@ impl Lane {
                 },
             }
         }
+    }
+
+    /// How many may be on their way. A broker that does not know a producer takes any sequence as its first, so the first
+    /// batch of an id goes alone: the second must not arrive where the first is refused, and be taken there.
+    fn in_flight(&self) -> usize {
+        if self.config.idempotent && !self.known { 1 } else { self.config.in_flight.max(1) }
     }
 
     /// The answer to the oldest batch on its way. It stays in its place until the answer is there, so that a select may
@@ -305,12 +314,13 @@ impl Lane {
     }
 
     /// Tells the sender if it worked; gives the batch back if it did not.
-    fn settle(&self, batch: Box<Batch>, answer: Result<ResponseKind, ClientError>) -> Result<(), Failed> {
+    fn settle(&mut self, batch: Box<Batch>, answer: Result<ResponseKind, ClientError>) -> Result<(), Failed> {
         let outcome = answer.and_then(|answer| produce::outcome(answer, &self.topic, self.partition));
         let base_offset = match outcome {
             Ok(base_offset) => base_offset,
             Err(error) => return Err((batch, error)),
         };
+        self.known = true;
         // Whoever sent it may have gone away.
         let _ = batch.done.send(Ok(Delivered { base_offset, attempts: batch.attempts }));
         Ok(())
@@ -355,6 +365,7 @@ impl Lane {
     /// what was never sent goes on with a new id.
     fn renounce(&mut self, retried: &mut VecDeque<Box<Batch>>, error: &ClientError) {
         self.id = None;
+        self.known = false;
         let (sent, fresh) = retried.drain(..).chain(self.waiting.drain(..)).partition(|batch| batch.bytes.is_some());
         self.waiting = fresh;
         let sent: VecDeque<Box<Batch>> = sent;

@@ -67,7 +67,9 @@ impl State {
             return Ok(found.2);
         }
         let last = self.log.iter().rfind(same);
-        let due = last.and_then(|entry| batch::parse_header(&entry.3).ok()).map_or(0, |last| last.last_sequence() + 1);
+        // Of a producer that it does not know Kafka takes any sequence as the first.
+        let last = last.and_then(|entry| batch::parse_header(&entry.3).ok());
+        let due = last.map_or(header.base_sequence, |last| last.last_sequence() + 1);
         if header.is_idempotent() && header.base_sequence != due {
             return Err(ResponseError::OutOfOrderSequenceNumber);
         }

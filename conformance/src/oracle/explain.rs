@@ -131,7 +131,7 @@ pub(super) fn nearest(oracle: &PartitionOracle, nodes: &Nodes, node: NodeId, eve
         }
         let mut names = oracle.names.clone();
         if after.metadata.last_index() > state.metadata.last_index() {
-            names.offsets.push(nodes.metadata_end().max(names.offset(state.metadata.last_index()) + 1));
+            names.offsets.push(nodes.metadata_end().max(names.offset(state.metadata.last_index()).saturating_add(1)));
         }
         if let Some(shown) = event_of(oracle.tp, &names, nodes, config, state, &action, &after) {
             found.push((shown.name() != event.name(), line(&shown)));

@@ -441,6 +441,8 @@ impl PartitionOracle {
             out.with_epochs(log.epochs())
         };
         let mut other = self.clone();
+        // Whether a fetch came before its leader knew of the partition says only how it may have been refused.
+        other.unaware.clear();
         let ghosts = [&mut other.state.seen, &mut other.state.acked_all, &mut other.state.acked_one];
         ghosts.into_iter().for_each(|ghost| *ghost = log(ghost));
         let flights = other.given_up.iter_mut().map(|(_, flight)| flight);
