@@ -111,7 +111,7 @@ pub fn page(table: &Table) -> String {
 
 fn write_page(out: &mut String, table: &Table) -> std::fmt::Result {
     let witnesses = Witnesses::of(table);
-    out.push_str(include_str!("page/head.md"));
+    out.push_str(include_str!("page/head.md.in"));
     writeln!(out, "\n| acks | min. insync | election | lost: 0 | 1 | 2 | read again: 0 | 1 | 2 |")?;
     writeln!(out, "|---|---|---|---|---|---|---|---|---|")?;
     for rows in table.rows.chunk_by(|a, b| a.name() == b.name()) {
@@ -124,9 +124,9 @@ fn write_page(out: &mut String, table: &Table) -> std::fmt::Result {
         }
         writeln!(out)?;
     }
-    out.push_str(include_str!("page/beside.md"));
+    out.push_str(include_str!("page/beside.md.in"));
     write_documented(out, table)?;
-    out.push_str(include_str!("page/differences.md"));
+    out.push_str(include_str!("page/differences.md.in"));
     writeln!(out, "\n## The witnesses\n\nEach is a shortest exchange within its bound, and printed once.")?;
     for (n, (witness, rows)) in witnesses.0.iter().enumerate() {
         writeln!(out, "\n### Witness {}\n", n + 1)?;
@@ -140,7 +140,7 @@ fn write_page(out: &mut String, table: &Table) -> std::fmt::Result {
 
 /// The bounds behind each promise that was not broken.
 fn write_exhausted(out: &mut String, table: &Table) -> std::fmt::Result {
-    out.push_str(include_str!("page/exhausted.md"));
+    out.push_str(include_str!("page/exhausted.md.in"));
     for (question, what) in [(Question::Lose, "lost"), (Question::Reread, "read again")] {
         for row in &table.rows {
             if row.answer(question).1.is_some() {
@@ -162,8 +162,11 @@ fn write_exhausted(out: &mut String, table: &Table) -> std::fmt::Result {
     Ok(())
 }
 
+/// What the documents say of configurations (acks, min.insync.replicas, election): what, which answer, of which ones, the words.
+type Documented = (&'static str, Question, &'static [(Acks, u32, Election)], &'static str);
+
 /// What Kafka's documents say of some configurations; beside it, the page prints what was derived for them.
-const DOCUMENTED: &[(&str, Question, &[(Acks, u32, Election)], &str)] = &[
+const DOCUMENTED: &[Documented] = &[
     ("acks=0", Question::Lose, &[(Acks::None, 2, Election::CleanElr)], "lost silently"),
     (
         "acks=1",
