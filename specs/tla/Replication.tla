@@ -257,10 +257,10 @@ RebaseAll(s, ids) ==
     IF ids = {} THEN s
     ELSE LET i == CHOOSE i \in ids : TRUE IN RebaseAll(RebaseIncarnations(s, i), ids \ {i})
 
-Normalise(s) ==
-    IF NormalForm
-    THEN RebaseAll(RebasePartitionEpochs(Trim(ForgetTheUnread(s))), {b \in Brokers : s.brokers[b].incarnation > 1})
-    ELSE s
+InNormalForm(s) ==
+    RebaseAll(RebasePartitionEpochs(Trim(ForgetTheUnread(s))), {b \in Brokers : s.brokers[b].incarnation > 1})
+
+Normalise(s) == IF NormalForm THEN InNormalForm(s) ELSE s
 
 -----------------------------------------------------------------------------
 (* step/controller.rs                                                      *)
@@ -815,10 +815,8 @@ NoAckedAllHappens     == ~AckedAllHappens
 NoTruncationHappens   == ~TruncationHappens
 
 -----------------------------------------------------------------------------
-(* Convergence: from every state, with nothing going wrong any more, the   *)
-(* steps that heal lead to a state in which all is well. The Rust follows  *)
-(* one fixed order, and so does this; where steps of one rank compete, the *)
-(* two may take different ones.                                            *)
+(* Healing: the steps that are left when nothing goes wrong any more, in   *)
+(* the Rust's fixed order. See Convergence.tla.                            *)
 
 Settled(s) ==
     LET now    == Controller(s)
@@ -856,15 +854,5 @@ Healing(s, rank) ==
 RECURSIVE Heal(_, _)
 Heal(s, rank) ==
     IF rank > 12 THEN {} ELSE LET nexts == Healing(s, rank) IN IF nexts # {} THEN nexts ELSE Heal(s, rank + 1)
-
-RECURSIVE HealsFrom(_, _)
-HealsFrom(s, way) ==
-    IF Settled(s) THEN TRUE
-    ELSE IF s \in way THEN FALSE
-    ELSE LET nexts == Heal(s, 0)
-         IN  IF nexts = {} THEN FALSE
-             ELSE HealsFrom(Normalise(CHOOSE next \in nexts : TRUE), way \union {s})
-
-Convergence == HealsFrom(state, {})
 
 =============================================================================
