@@ -36,10 +36,10 @@ PACKAGE, WHEEL, SHA256 = (
 )
 
 # The bounds that are compared by default, each a .cfg file.
-BOUNDS = ["still", "election", "elections", "crash", "loss", "fence", "network", "flights", "unclean"]
+BOUNDS = ["still", "back-again", "election", "elections", "crash", "loss", "fence", "network", "flights", "unclean"]
 # Those in which TLC judges convergence too: as a property over time it costs TLC a hundred times as much as all others.
-CONVERGES = ["still", "crash", "network"]
-# Where a rule is switched off. In none of these bounds does convergence break before an invariant does.
+CONVERGES = ["still", "back-again", "network"]
+# Where a rule is switched off. Where convergence breaks, no invariant does before.
 MUTANTS = {
     "still": ["high-watermark.replicated", "acks.all-high-watermark", "read.high-watermark"],
     "election": ["truncate.by-epoch", "election.new-epoch"],
@@ -53,6 +53,8 @@ MUTANTS = {
         "high-watermark.maximal-isr", "isr.expand-high-watermark", "isr.expand-unfenced",
         "alter-partition.partition-epoch", "alter-partition.unfenced", "election.in-sync", "fencing.leaves-isr",
     ],
+    "back-again": ["fetch.leader-epoch"],
+    "divergence": ["truncate.common-epoch"],
     "flights": ["leader.forgets-followers", "fetch.response-epoch", "fetch.response-offset"],
 }  # fmt: skip
 
@@ -209,7 +211,7 @@ class Runner:
         if not counts or not broken and "No error has been found" not in out:
             raise Trouble(f"TLC on {bound.name}: exit code {run['code']}\n{out[-3000:]}")
         run.update(generated=int(counts[-1][0]), distinct=int(counts[-1][1]), complete=counts[-1][2] == "0" and not broken)
-        run["broken"] = broken and broken.group(1)
+        run["broken"] = broken and (broken.group(1) or CONVERGENCE)
         if broken:
             # A trace has one state more than steps.
             run["depth"] = max(map(int, re.findall(r"^State (\d+):", out, re.MULTILINE)), default=1) - 1
@@ -257,8 +259,10 @@ class Runner:
                 continue
             one = self.run_tlc(bound, [INVARIANTS[p["id"]]] if p["id"] in INVARIANTS else [], symmetry)
             found = {"holds": False, "unknown": False, "violated": True, "witnessed": True}[p["result"]]
-            said = (found, p["depth"] if found else None)
-            theirs = (bool(one["broken"]), one["depth"] if one["broken"] else None)
+            # How long it is says nothing about a cycle.
+            shortest = found and p["id"] != CONVERGENCE
+            said = (found, p["depth"] if shortest else None)
+            theirs = (bool(one["broken"]), one["depth"] if shortest else None)
             verdict = self.expect(f"{title}: {p['id']}", said, theirs)
             row["properties"][p["id"]] = [said, theirs]
             at = f"at depth {p['depth']}" if found else ""
@@ -277,6 +281,14 @@ class Runner:
         engine = self.run_engine(bound, symmetry=False, rule=rule)
         mutant = engine["model"]["mutants"][0]
         caught = mutant["caught_by"]
+        if caught == CONVERGENCE:
+            # What TLC finds is a cycle, and not the shortest way to it.
+            tlc = self.run_tlc(bound, [], False, rule)
+            theirs = CONVERGENCE if tlc["broken"] else None
+            verdict = self.expect(f"without {rule} in {bound.name}", caught, theirs)
+            self.results.append({"mutant": rule, "bound": bound.name, "engine": [caught], "tlc": [theirs]})
+            self.say(f"without {rule:<32} in {bound.name:<10}: {caught}: {verdict}")
+            return
         tlc = self.run_tlc(bound, ALWAYS.values(), False, rule)
         # Several may break at the same depth, and the two report different ones: then ask for the engine's.
         if caught in ALWAYS and tlc["broken"] and IDS[tlc["broken"]] != caught and tlc["depth"] == mutant["depth"]:
@@ -289,7 +301,7 @@ class Runner:
         verdict = self.expect(f"without {rule} in {bound.name}", ours, theirs)
         self.results.append({"mutant": rule, "bound": bound.name, "engine": ours, "tlc": theirs})
         said = f"{caught} at depth {mutant['depth']}" if caught else f"nothing breaks, {mutant['distinct']} states"
-        self.say(f"without {rule:<32} in {bound.name:<9}: {said}: {verdict}")
+        self.say(f"without {rule:<32} in {bound.name:<10}: {said}: {verdict}")
 
 
 def main():
