@@ -4,6 +4,7 @@
     specs/tla/compare.py                       every bound and mutant below
     specs/tla/compare.py election crash        these bounds only: the names of .cfg files beside this script
     specs/tla/compare.py --mutants truncate.by-epoch
+    specs/tla/compare.py --unreduced still election
     specs/tla/compare.py --engine target/release/bellwether --json
 
 For each bound both must find the same number of distinct states at the same depth, with and without symmetry, and the
@@ -160,12 +161,14 @@ class Bound:
             given[key] = str(acks in self.constants["Acks"]).lower()
         return [part for key in sorted(given) for part in ("--bound", f"{key}={given[key]}")]
 
-    def write(self, folder, invariants, symmetry, rule=None):
-        """Writes the configuration for one run of TLC; without invariants, for convergence."""
+    def write(self, folder, module, invariants, symmetry, rule=None):
+        """Writes the configuration for one run of TLC."""
         constants = dict(self.constants)
+        if module == "Unreduced":
+            constants["NormalForm"] = "FALSE"
         if rule:
             constants["RulesOff"] = f'{{"{rule}"}}'
-        lines = [f"SPECIFICATION {'Spec' if invariants else 'ConvergenceSpec'}", "CONSTANTS"]
+        lines = [f"SPECIFICATION {'' if module == 'Replication' else module}Spec", "CONSTANTS"]
         lines += [f"    {name} = {value}" for name, value in constants.items()]
         lines += ["INVARIANTS", *invariants] if invariants else ["PROPERTY ConvergenceHolds"]
         lines += ["SYMMETRY Symmetry"] if symmetry else []
@@ -195,15 +198,15 @@ class Runner:
         self.disagreements.append(f"{what}: engine {engine}, TLC {tlc}")
         return "DIFFERENT"
 
-    def run_tlc(self, bound, invariants, symmetry, rule=None):
+    def run_tlc(self, bound, invariants, symmetry=False, rule=None, module="Replication"):
         with tempfile.TemporaryDirectory(dir=CACHE) as folder:
-            bound.write(folder, invariants, symmetry, rule)
+            bound.write(folder, module, invariants, symmetry, rule)
             # TLC finds both beside each other, and nothing else.
-            for module in ("Replication.tla", "Convergence.tla"):
-                shutil.copy(HERE / module, folder)
+            for file in HERE.glob("*.tla"):
+                shutil.copy(file, folder)
             command = ["java", "-XX:+UseParallelGC", *self.args.java, "-cp", str(self.jar), "tlc2.TLC", "-workers", "1"]
             command += ["-deadlock", "-nowarning", "-checkpoint", "0", "-metadir", folder, "-config", f"{bound.name}.cfg"]
-            run = measured([*command, "Replication.tla" if invariants else "Convergence.tla"], self.args.limit, folder)
+            run = measured([*command, f"{module}.tla"], self.args.limit, folder)
         out = run["output"]
         counts = re.findall(r"^(\d+) states generated, (\d+) distinct states found, (\d+) states left", out, re.MULTILINE)
         broken = re.search(r"Invariant (\w+) is violated|(Temporal properties) were violated", out)
@@ -257,10 +260,11 @@ class Runner:
                 continue
             if p["id"] == CONVERGENCE and bound.name not in CONVERGES:
                 continue
-            one = self.run_tlc(bound, [INVARIANTS[p["id"]]] if p["id"] in INVARIANTS else [], symmetry)
+            converges = p["id"] == CONVERGENCE
+            one = self.run_tlc(bound, [], module="Convergence") if converges else self.run_tlc(bound, [INVARIANTS[p["id"]]])
             found = {"holds": False, "unknown": False, "violated": True, "witnessed": True}[p["result"]]
             # How long it is says nothing about a cycle.
-            shortest = found and p["id"] != CONVERGENCE
+            shortest = found and not converges
             said = (found, p["depth"] if shortest else None)
             theirs = (bool(one["broken"]), one["depth"] if shortest else None)
             verdict = self.expect(f"{title}: {p['id']}", said, theirs)
@@ -283,16 +287,16 @@ class Runner:
         caught = mutant["caught_by"]
         if caught == CONVERGENCE:
             # What TLC finds is a cycle, and not the shortest way to it.
-            tlc = self.run_tlc(bound, [], False, rule)
+            tlc = self.run_tlc(bound, [], rule=rule, module="Convergence")
             theirs = CONVERGENCE if tlc["broken"] else None
             verdict = self.expect(f"without {rule} in {bound.name}", caught, theirs)
             self.results.append({"mutant": rule, "bound": bound.name, "engine": [caught], "tlc": [theirs]})
             self.say(f"without {rule:<32} in {bound.name:<10}: {caught}: {verdict}")
             return
-        tlc = self.run_tlc(bound, ALWAYS.values(), False, rule)
+        tlc = self.run_tlc(bound, ALWAYS.values(), rule=rule)
         # Several may break at the same depth, and the two report different ones: then ask for the engine's.
         if caught in ALWAYS and tlc["broken"] and IDS[tlc["broken"]] != caught and tlc["depth"] == mutant["depth"]:
-            tlc = self.run_tlc(bound, [INVARIANTS[caught]], False, rule)
+            tlc = self.run_tlc(bound, [INVARIANTS[caught]], rule=rule)
         theirs = IDS[tlc["broken"]] if tlc["broken"] else None
         ours, theirs = (caught, mutant["depth"]), (theirs, tlc["depth"])
         if not caught:
@@ -303,15 +307,34 @@ class Runner:
         said = f"{caught} at depth {mutant['depth']}" if caught else f"nothing breaks, {mutant['distinct']} states"
         self.say(f"without {rule:<32} in {bound.name:<10}: {said}: {verdict}")
 
+    def try_unreduced(self, bound):
+        """What normal.rs and model.rs leave out for the sake of size makes no difference to what is promised."""
+        model = self.run_engine(bound, symmetry=False)["model"]
+        tlc = self.run_tlc(bound, [*ALWAYS.values(), "LosesNothing"], module="Unreduced")
+        broken = [p["id"] for p in model["properties"] if p["id"] in ALWAYS and p["result"] != "holds"]
+        theirs = [IDS.get(tlc["broken"], tlc["broken"])] if tlc["broken"] else []
+        verdict = self.expect(f"{bound.name}, unreduced", broken, theirs)
+        self.results.append({"bound": bound.name, "unreduced": True, "distinct": [model["distinct"], tlc["distinct"]]})
+        self.say(f"{bound.name}: {tlc['distinct']} states instead of {model['distinct']}, the invariants: {verdict}")
+        for rule in MUTANTS.get(bound.name, []):
+            mutant = self.run_engine(bound, symmetry=False, rule=rule)["model"]["mutants"][0]
+            caught = mutant["caught_by"]
+            if caught in ALWAYS:
+                tlc = self.run_tlc(bound, [INVARIANTS[caught]], rule=rule, module="Unreduced")
+                theirs = (IDS.get(tlc["broken"]), tlc["depth"])
+                verdict = self.expect(f"{bound.name} without {rule}, unreduced", (caught, mutant["depth"]), theirs)
+                self.say(f"  without {rule:<32} {caught} at depth {mutant['depth']}: {verdict}")
+
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("bounds", nargs="*", metavar="BOUND", help="names of .cfg files")
     parser.add_argument("--mutants", nargs="*", metavar="RULE", help="only these mutants, and no bounds unless given")
     parser.add_argument("--no-mutants", action="store_true", help="only the bounds")
+    parser.add_argument("--unreduced", action="store_true", help="try the bounds without the normal form instead")
     parser.add_argument("--symmetry", choices=["both", "on", "off"], default="both")
     parser.add_argument("--engine", default=str(ROOT / "target" / "release" / "bellwether"))
-    parser.add_argument("--java", nargs="*", default=[], metavar="OPTION", help="options for the JVM, such as =-Xmx1g")
+    parser.add_argument("--java", action="append", default=[], metavar="OPTION", help="for the JVM, as --java=-Xmx1g")
     parser.add_argument("--limit", type=float, default=3600, metavar="SECONDS", help="for each run")
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
@@ -319,11 +342,14 @@ def main():
         runner = Runner(args)
         bounds = args.bounds or ([] if args.mutants is not None else BOUNDS)
         for bound in map(Bound, bounds):
+            if args.unreduced:
+                runner.try_unreduced(bound)
+                continue
             if args.symmetry != "on":
                 runner.compare_bound(bound, symmetry=False)
             if args.symmetry != "off":
                 runner.compare_bound(bound, symmetry=True)
-        asked = not args.no_mutants and (args.mutants is not None or not args.bounds)
+        asked = not args.no_mutants and not args.unreduced and (args.mutants is not None or not args.bounds)
         for name in MUTANTS if asked else []:
             for rule in MUTANTS[name]:
                 if not args.mutants or rule in args.mutants:
