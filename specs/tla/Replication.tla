@@ -1,0 +1,858 @@
+---------------------------- MODULE Replication ----------------------------
+(***************************************************************************)
+(* One partition and its replication: the twin of the Rust model in        *)
+(* model/src/replication, for a second opinion from TLC.                   *)
+(*                                                                         *)
+(* It is to be read beside the Rust: sections follow its files, and        *)
+(* states, fields, actions, rules and invariants have the same names.      *)
+(* What is different:                                                      *)
+(*  - an action is the set of the states that it leads to, one for each    *)
+(*    choice that it leaves open; it is empty if it cannot happen;         *)
+(*  - sequences count from 1, so `applied' is 1 where the Rust has 0;      *)
+(*  - what is gone or not known is None, an unregistered incarnation is 0. *)
+(* A state after a step is brought into its normal form, as in the Rust,   *)
+(* unless NormalForm is FALSE: then more states mean the same.             *)
+(***************************************************************************)
+EXTENDS Naturals, Sequences, FiniteSets, TLC
+
+CONSTANTS
+    Brokers,        \* the replicas
+    FirstLeader,    \* the one that leads at first
+    None,
+    \* bounds.rs: how much is written, and how much may go wrong
+    Records, Acks, Reads, MinIsr, Unclean,
+    Crashes, Lossy, Fences, Shrinks, Elections, Retries, Flights, Loss,
+    RulesOff,       \* the ids of the rules that a mutant lacks
+    NormalForm      \* whether states are brought into their normal form
+
+ASSUME /\ FirstLeader \in Brokers /\ None \notin Brokers
+       /\ Acks \subseteq {"0", "1", "all"}
+       /\ {Reads, Unclean, Loss, NormalForm} \subseteq BOOLEAN
+
+VARIABLE state
+
+Min(a, b) == IF a < b THEN a ELSE b
+Least(set) == CHOOSE least \in set : \A n \in set : least <= n
+Greatest(set) == CHOOSE most \in set : \A n \in set : most >= n
+Last(seq) == seq[Len(seq)]
+
+-----------------------------------------------------------------------------
+(* The rules: registry.rs.                                                 *)
+
+Holds(rule) == rule \notin RulesOff
+
+FetchLeaderEpoch          == Holds("fetch.leader-epoch")
+FetchBrokerEpoch          == Holds("fetch.broker-epoch")
+TruncateByEpoch           == Holds("truncate.by-epoch")
+TruncateCommonEpoch       == Holds("truncate.common-epoch")
+FetchDivergingNoUpdate    == Holds("fetch.diverging-no-update")
+FetchResponseEpoch        == Holds("fetch.response-epoch")
+FetchResponseOffset       == Holds("fetch.response-offset")
+LeaderForgetsFollowers    == Holds("leader.forgets-followers")
+HighWatermarkReplicated   == Holds("high-watermark.replicated")
+HighWatermarkMaximalIsr   == Holds("high-watermark.maximal-isr")
+HighWatermarkMinIsr       == Holds("high-watermark.min-isr")
+IsrExpandHighWatermark    == Holds("isr.expand-high-watermark")
+IsrExpandEpochStart       == Holds("isr.expand-epoch-start")
+IsrExpandUnfenced         == Holds("isr.expand-unfenced")
+IsrExpandBrokerEpoch      == Holds("isr.expand-broker-epoch")
+AlterPartitionEpoch       == Holds("alter-partition.partition-epoch")
+AlterPartitionLeaderEpoch == Holds("alter-partition.leader-epoch")
+AlterPartitionBrokerEpoch == Holds("alter-partition.broker-epoch")
+AlterPartitionUnfenced    == Holds("alter-partition.unfenced")
+ElectionInSync            == Holds("election.in-sync")
+ElectionNewEpoch          == Holds("election.new-epoch")
+RegistrationLeavesIsr     == Holds("registration.leaves-isr")
+FencingLeavesIsr          == Holds("fencing.leaves-isr")
+RegistrationCatchUp       == Holds("registration.catch-up")
+AckHighWatermark          == Holds("acks.all-high-watermark")
+AckMinIsr                 == Holds("acks.min-isr")
+ProduceLeader             == Holds("produce.leader")
+ReadHighWatermark         == Holds("read.high-watermark")
+
+-----------------------------------------------------------------------------
+(* log.rs: records [id, epoch], and the epoch cache as starts              *)
+(* [epoch, start], ascending in both.                                      *)
+
+EmptyLog == [records |-> <<>>, starts |-> <<>>]
+
+End(log) == Len(log.records)
+
+LatestEpoch(log) == IF log.starts = <<>> THEN None ELSE Last(log.starts).epoch
+
+\* <<epoch, end>>, or None for an epoch above the latest.
+EndFor(log, epoch) ==
+    LET n     == Len(log.starts)
+        above == {i \in 1..n : log.starts[i].epoch > epoch}
+        upTo  == {i \in 1..n : log.starts[i].epoch <= epoch}
+    IN  IF n = 0 \/ epoch > log.starts[n].epoch THEN None
+        ELSE IF epoch = log.starts[n].epoch THEN <<epoch, End(log)>>
+        ELSE <<IF upTo = {} THEN epoch ELSE log.starts[Greatest(upTo)].epoch, log.starts[Least(above)].start>>
+
+Assign(starts, epoch, at) ==
+    IF starts # <<>> /\ Last(starts).epoch = epoch /\ Last(starts).start <= at
+    THEN starts
+    ELSE Append(SelectSeq(starts, LAMBDA e : e.epoch < epoch /\ e.start < at), [epoch |-> epoch, start |-> at])
+
+BeginEpoch(log, epoch) == [log EXCEPT !.starts = Assign(@, epoch, End(log))]
+
+AppendRecord(log, record) ==
+    [records |-> Append(log.records, record), starts |-> Assign(log.starts, record.epoch, End(log))]
+
+RECURSIVE Extend(_, _)
+Extend(log, records) ==
+    IF records = <<>> THEN log ELSE Extend(AppendRecord(log, Head(records)), Tail(records))
+
+Truncate(log, to) ==
+    LET end == Min(to, End(log))
+    IN  [records |-> SubSeq(log.records, 1, end), starts |-> SelectSeq(log.starts, LAMBDA e : e.start < end)]
+
+\* The records of offsets from..to-1, as a plain sequence.
+Slice(log, from, to) == SubSeq(log.records, from + 1, Min(to, End(log)))
+
+\* The two sequences of records are equal up to an end.
+Agree(a, b, end) == end <= Len(a) /\ end <= Len(b) /\ \A i \in 1..end : a[i] = b[i]
+
+-----------------------------------------------------------------------------
+(* state.rs                                                                *)
+
+NoRemotes == [b \in Brokers |-> None]
+
+Initial ==
+    LET entry == [leader |-> FirstLeader, leader_epoch |-> 0, isr |-> Brokers, partition_epoch |-> 0,
+                  fenced |-> {}, incarnations |-> [b \in Brokers |-> 1]]
+        broker(b) ==
+            [alive |-> TRUE, lossy |-> FALSE, incarnation |-> 1, applied |-> 1,
+             log |-> IF b = FirstLeader THEN BeginEpoch(EmptyLog, 0) ELSE EmptyLog,
+             high_watermark |-> 0, isr |-> Brokers, partition_epoch |-> 0, pending |-> None, alter |-> None,
+             epoch_start |-> 0, remote |-> NoRemotes, waiting |-> <<>>, fetches |-> [l \in Brokers |-> None]]
+    IN  [metadata |-> <<entry>>,
+         brokers |-> [b \in Brokers |-> broker(b)],
+         seen |-> <<>>, acked_all |-> <<>>, acked_one |-> <<>>,
+         used |-> [records |-> 0, crashes |-> 0, lossy |-> 0, fences |-> 0, shrinks |-> 0, elections |-> 0,
+                   retries |-> 0, unclean |-> 0, standing |-> 0]]
+
+\* What is gone when the process is.
+ForgetVolatile(b) ==
+    [b EXCEPT !.applied = None, !.isr = {}, !.partition_epoch = 0, !.pending = None, !.epoch_start = 0,
+              !.remote = NoRemotes, !.waiting = <<>>]
+
+Controller(s) == Last(s.metadata)
+
+\* The entry that a broker acts on; None after a start, and when it is down.
+View(s, b) == IF s.brokers[b].applied = None THEN None ELSE s.metadata[s.brokers[b].applied]
+
+Leads(s, b) == LET view == View(s, b) IN view # None /\ view.leader = b
+
+CurrentLeader(s) ==
+    LET now == Controller(s)
+        l   == now.leader
+    IN  IF l # None /\ Leads(s, l) /\ View(s, l).leader_epoch = now.leader_epoch THEN l ELSE None
+
+MaximalIsr(b) == IF b.pending = None THEN b.isr ELSE b.isr \union b.pending
+
+\* min.insync.replicas as it takes effect.
+EffectiveMinIsr == Min(MinIsr, Cardinality(Brokers))
+
+-----------------------------------------------------------------------------
+(* normal.rs: one form for states that no future step can tell apart.      *)
+
+DeadLetter(s, f, flight) ==
+    LET theirs == View(s, flight.leader)
+        mine   == View(s, f)
+        reborn == FetchLeaderEpoch /\ ElectionNewEpoch /\ RegistrationCatchUp
+    IN  CASE flight.phase \in {"Requested", "Received"} ->
+                \/ FetchLeaderEpoch /\ theirs # None /\ theirs.leader_epoch > flight.leader_epoch
+                \/ reborn /\ ~s.brokers[flight.leader].alive
+          [] flight.phase = "Error" -> TRUE
+          [] OTHER ->
+                /\ FetchResponseEpoch
+                /\ (mine = None \/ mine.leader # flight.leader \/ mine.leader_epoch # flight.leader_epoch)
+
+SettledAlter(s, id) ==
+    LET b     == s.brokers[id]
+        alter == b.alter
+        now   == Controller(s)
+    IN  IF alter.status = "Sent"
+        THEN \/ alter.incarnation < now.incarnations[id]
+             \/ /\ AlterPartitionEpoch /\ AlterPartitionLeaderEpoch
+                /\ (alter.leader_epoch < now.leader_epoch \/ alter.partition_epoch < now.partition_epoch)
+        ELSE \/ alter.error \notin {"NONE", "INELIGIBLE_REPLICA"}
+             \/ b.pending # alter.isr
+             \/ b.partition_epoch # alter.partition_epoch
+
+\* Fetches, AlterPartition requests and fields that come to nothing.
+ForgetTheUnread(s) ==
+    LET tidy(id) ==
+            LET b      == s.brokers[id]
+                view   == View(s, id)
+                leads  == Leads(s, id)
+                follow == view # None /\ ~leads
+            IN  [b EXCEPT
+                    !.fetches = [l \in Brokers |-> IF @[l] # None /\ DeadLetter(s, id, @[l]) THEN None ELSE @[l]],
+                    !.alter = IF @ # None /\ SettledAlter(s, id) THEN None ELSE @,
+                    !.isr = IF follow THEN view.isr ELSE @,
+                    !.partition_epoch = IF follow THEN view.partition_epoch ELSE @,
+                    !.epoch_start = IF b.high_watermark >= @ /\ IsrExpandHighWatermark THEN 0 ELSE @]
+    IN  [s EXCEPT !.brokers = [id \in Brokers |-> tidy(id)]]
+
+\* The first metadata entry that a broker can still come to act on.
+Needed(s, id) ==
+    LET b    == s.brokers[id]
+        last == Len(s.metadata)
+        own  == {i \in 1..last : b.alive /\ s.metadata[i].incarnations[id] = b.incarnation}
+    IN  IF b.applied # None THEN b.applied
+        ELSE IF ~RegistrationCatchUp THEN 1
+        ELSE IF own = {} THEN last ELSE Least(own)
+
+Trim(s) ==
+    LET drop == Least({Needed(s, id) : id \in Brokers}) - 1
+    IN  IF drop = 0 THEN s
+        ELSE [s EXCEPT !.metadata = SubSeq(@, drop + 1, Len(@)),
+                       !.brokers = [id \in Brokers |->
+                           [@[id] EXCEPT !.applied = IF @ = None THEN None ELSE @ - drop]]]
+
+\* Partition epochs are only ever compared: they start from the smallest one in use.
+RebasePartitionEpochs(s) ==
+    LET in(id) == LET b == s.brokers[id]
+                  IN  (IF b.applied = None THEN {} ELSE {b.partition_epoch})
+                      \union (IF b.alter = None THEN {} ELSE {b.alter.partition_epoch})
+        base   == Least({s.metadata[i].partition_epoch : i \in DOMAIN s.metadata}
+                        \union UNION {in(id) : id \in Brokers})
+        alter(a) == IF a = None THEN None
+                    ELSE [a EXCEPT !.partition_epoch = @ - base,
+                                   !.accepted = IF a.error = "NONE" THEN @ - base ELSE @]
+        broker(b) == [b EXCEPT !.partition_epoch = IF b.applied = None THEN @ ELSE @ - base, !.alter = alter(@)]
+    IN  IF base = 0 THEN s
+        ELSE [s EXCEPT
+                !.metadata = [i \in DOMAIN @ |-> [@[i] EXCEPT !.partition_epoch = @ - base]],
+                !.brokers = [id \in Brokers |-> broker(@[id])]]
+
+\* And so are the incarnations of each broker: the smallest one in use is 1. 0 is no incarnation.
+RebaseIncarnations(s, i) ==
+    LET mentions ==
+            {s.metadata[e].incarnations[i] : e \in DOMAIN s.metadata}
+            \union {s.brokers[i].incarnation}
+            \union {s.brokers[i].fetches[l].incarnation : l \in {l \in Brokers : s.brokers[i].fetches[l] # None}}
+            \union {s.brokers[j].remote[i].incarnation : j \in {j \in Brokers : s.brokers[j].remote[i] # None}}
+            \union UNION {{s.brokers[j].alter.incarnations[i]} \union (IF i = j THEN {s.brokers[j].alter.incarnation} ELSE {})
+                             : j \in {j \in Brokers : s.brokers[j].alter # None}}
+        less == Least(mentions \ {0}) - 1
+        lower(n) == IF n > 0 THEN n - less ELSE 0
+        alter(j, a) == IF a = None THEN None
+                       ELSE [a EXCEPT !.incarnations[i] = lower(@), !.incarnation = IF i = j THEN lower(@) ELSE @]
+        remote(r) == IF r = None THEN None ELSE [r EXCEPT !.incarnation = lower(@)]
+        flight(f) == IF f = None THEN None ELSE [f EXCEPT !.incarnation = lower(@)]
+        broker(j, b) ==
+            [b EXCEPT !.alter = alter(j, @), !.remote[i] = remote(@),
+                      !.incarnation = IF i = j THEN lower(@) ELSE @,
+                      !.fetches = IF i = j THEN [l \in Brokers |-> flight(@[l])] ELSE @]
+    IN  IF s.brokers[i].incarnation = 1 \/ less = 0 THEN s
+        ELSE [s EXCEPT
+                !.metadata = [e \in DOMAIN @ |-> [@[e] EXCEPT !.incarnations[i] = lower(@)]],
+                !.brokers = [j \in Brokers |-> broker(j, @[j])]]
+
+RECURSIVE RebaseAll(_, _)
+RebaseAll(s, ids) ==
+    IF ids = {} THEN s
+    ELSE LET i == CHOOSE i \in ids : TRUE IN RebaseAll(RebaseIncarnations(s, i), ids \ {i})
+
+InNormalForm(s) ==
+    RebaseAll(RebasePartitionEpochs(Trim(ForgetTheUnread(s))), {b \in Brokers : s.brokers[b].incarnation > 1})
+
+Normalise(s) == IF NormalForm THEN InNormalForm(s) ELSE s
+
+-----------------------------------------------------------------------------
+(* step/controller.rs                                                      *)
+
+\* Who may become leader.
+Electable(entry) ==
+    LET clean == entry.isr \ entry.fenced
+    IN  IF ~ElectionInSync \/ (clean = {} /\ Unclean) THEN Brokers \ entry.fenced ELSE clean
+
+\* A leader, or None, begins a new leader epoch.
+Lead(entry, leader) ==
+    [entry EXCEPT !.leader = leader,
+                  !.leader_epoch = IF ElectionNewEpoch THEN @ + 1 ELSE @,
+                  !.isr = IF leader # None /\ leader \notin @ THEN {leader} ELSE @]
+
+\* Whether that is an unclean election by configuration.
+IsUnclean(entry, leader) == ElectionInSync /\ leader # None /\ leader \notin entry.isr
+
+\* The record is written: the partition epoch grows if leader or ISR changed.
+Commit(s, entry, unclean) ==
+    LET last    == Controller(s)
+        changed == \/ entry.leader # last.leader
+                   \/ entry.leader_epoch # last.leader_epoch
+                   \/ entry.isr # last.isr
+    IN  [s EXCEPT !.metadata = Append(@, [entry EXCEPT !.partition_epoch = IF changed THEN @ + 1 ELSE @]),
+                  !.used.unclean = IF unclean THEN 1 ELSE @]
+
+\* A broker has lost its session: it leaves the ISR unless it is the last member.
+Depart(entry, id, leaves_isr) ==
+    [entry EXCEPT !.fenced = @ \union {id}, !.isr = IF leaves_isr /\ Cardinality(@) > 1 THEN @ \ {id} ELSE @]
+
+\* And leads nothing: who may do so now.
+Successors(departed, id) ==
+    IF departed.leader # id \/ Electable(departed) = {} THEN {None} ELSE Electable(departed)
+
+Succeed(departed, id, leader) == IF departed.leader = id THEN Lead(departed, leader) ELSE departed
+
+Register(s) ==
+    LET registered(id) ==
+            LET b == s.brokers[id]
+                departed == Depart([Controller(s) EXCEPT !.incarnations[id] = b.incarnation], id, RegistrationLeavesIsr)
+            IN  {LET entry    == Succeed(departed, id, leader)
+                     \* The last replica standing comes back, and what it lost nobody else may have.
+                     standing == b.lossy /\ entry.isr = {id}
+                     known    == [s EXCEPT !.brokers[id].lossy = FALSE,
+                                           !.used.standing = IF standing THEN 1 ELSE @]
+                 IN  Commit(known, entry, departed.leader = id /\ IsUnclean(departed, leader))
+                    : leader \in Successors(departed, id)}
+    IN  UNION {registered(id) : id \in {id \in Brokers :
+            s.brokers[id].alive /\ s.brokers[id].incarnation > Controller(s).incarnations[id]}}
+
+Fence(s) ==
+    LET now == Controller(s)
+        fenced(id) ==
+            LET departed == Depart(now, id, TRUE)
+                counted  == [s EXCEPT !.used.fences = IF s.brokers[id].alive THEN @ + 1 ELSE @]
+            IN  IF FencingLeavesIsr
+                THEN {Commit(counted, Succeed(departed, id, leader), departed.leader = id /\ IsUnclean(departed, leader))
+                        : leader \in Successors(departed, id)}
+                ELSE {Commit(counted, [now EXCEPT !.fenced = @ \union {id}], FALSE)}
+    IN  UNION {fenced(id) : id \in {id \in Brokers \ now.fenced : ~s.brokers[id].alive \/ s.used.fences < Fences}}
+
+Unfence(s) ==
+    LET now == Controller(s)
+        unfenced(id) ==
+            LET entry == [now EXCEPT !.fenced = @ \ {id}]
+                \* A partition without a leader takes this one, if it can lead.
+                leads == entry.leader = None /\ id \in Electable(entry)
+            IN  Commit(s, IF leads THEN Lead(entry, id) ELSE entry, leads /\ IsUnclean(entry, id))
+    IN  {unfenced(id) : id \in {id \in now.fenced :
+            /\ s.brokers[id].alive
+            /\ s.brokers[id].incarnation = now.incarnations[id]
+            /\ s.brokers[id].applied # None}}
+
+Elect(s) ==
+    LET now == Controller(s)
+    IN  IF s.used.elections >= Elections THEN {}
+        ELSE {Commit([s EXCEPT !.used.elections = @ + 1], Lead(now, leader), IsUnclean(now, leader))
+                : leader \in Electable(now) \ {now.leader}}
+
+\* What the controller makes of a broker's AlterPartition request, in Kafka's order.
+AlterDecision(s, id) ==
+    LET alter == s.brokers[id].alter
+        now   == Controller(s)
+        ineligible(m) ==
+            \/ AlterPartitionUnfenced /\ m \in now.fenced
+            \/ /\ AlterPartitionBrokerEpoch
+               /\ alter.incarnations[m] # 0 /\ alter.incarnations[m] # now.incarnations[m]
+    IN  CASE alter.incarnation # now.incarnations[id] -> "STALE_BROKER_EPOCH"
+          [] OTHER ->
+        CASE alter.leader_epoch > now.leader_epoch \/ alter.partition_epoch > now.partition_epoch -> "NOT_CONTROLLER"
+          [] OTHER ->
+        CASE AlterPartitionLeaderEpoch /\ alter.leader_epoch < now.leader_epoch -> "FENCED_LEADER_EPOCH"
+          [] OTHER ->
+        CASE now.leader # id \/ id \notin alter.isr -> "INVALID_REQUEST"
+          [] OTHER ->
+        CASE AlterPartitionEpoch /\ alter.partition_epoch < now.partition_epoch -> "INVALID_UPDATE_VERSION"
+          [] OTHER ->
+        IF \E m \in alter.isr : ineligible(m) THEN "INELIGIBLE_REPLICA" ELSE "NONE"
+
+AlterPartition(s) ==
+    LET decided(id) ==
+            LET b     == s.brokers[id]
+                alter == b.alter
+                error == AlterDecision(s, id)
+                entry == [Controller(s) EXCEPT !.isr = alter.isr, !.partition_epoch = @ + 1]
+                known == [alter EXCEPT !.status = "Decided", !.error = error,
+                                       !.accepted = IF error = "NONE" THEN entry.partition_epoch ELSE 0]
+                \* Nobody is there to hear the answer to a request of an earlier life.
+                heard == b.alive /\ b.incarnation = alter.incarnation
+            IN  [s EXCEPT !.metadata = IF error = "NONE" THEN Append(@, entry) ELSE @,
+                          !.brokers[id].alter = IF heard THEN known ELSE None]
+    IN  {decided(id) : id \in {id \in Brokers :
+            s.brokers[id].alter # None /\ s.brokers[id].alter.status = "Sent"}}
+
+-----------------------------------------------------------------------------
+(* step/replica.rs                                                         *)
+
+Crash(s) ==
+    LET stopped(id, keep, hw) ==
+            LET b     == s.brokers[id]
+                lossy == keep < End(b.log)
+                \* What it has sent may still arrive; what came back for it is lost.
+                own(f) == IF f # None /\ f.phase = "Requested" THEN f ELSE None
+                \* So is what was sent to it, or is parked with it.
+                to(f)  == IF f # None /\ f.phase \in {"Requested", "Received"} THEN None ELSE f
+                down   == [ForgetVolatile(b) EXCEPT
+                              !.alive = FALSE, !.lossy = @ \/ lossy, !.log = Truncate(@, keep), !.high_watermark = hw,
+                              !.alter = IF @ # None /\ @.status = "Sent" THEN @ ELSE None,
+                              !.fetches = [l \in Brokers |-> own(@[l])]]
+            IN  [s EXCEPT !.brokers = [other \in Brokers |->
+                              IF other = id THEN down ELSE [@[other] EXCEPT !.fetches[id] = to(@)]],
+                          !.used.crashes = @ + 1,
+                          !.used.lossy = IF lossy THEN @ + 1 ELSE @]
+        up == {id \in Brokers : s.brokers[id].alive}
+    IN  IF s.used.crashes >= Crashes THEN {}
+        ELSE {stopped(id, End(s.brokers[id].log), s.brokers[id].high_watermark)
+                : id \in {id \in up : s.brokers[id].high_watermark <= End(s.brokers[id].log)}}
+             \union
+             IF s.used.lossy >= Lossy THEN {}
+             ELSE UNION {{stopped(id, keep, 0) : keep \in {k \in 0..End(s.brokers[id].log) : k < End(s.brokers[id].log)}}
+                            : id \in up}
+
+Restart(s) ==
+    {[s EXCEPT !.brokers[id].alive = TRUE, !.brokers[id].incarnation = @ + 1]
+        : id \in {id \in Brokers : ~s.brokers[id].alive}}
+
+Applied(s, id, index) ==
+    LET b      == s.brokers[id]
+        before == View(s, id)
+        entry  == s.metadata[index]
+        newer  == before = None \/ entry.partition_epoch > b.partition_epoch
+        known  == [b EXCEPT !.applied = index,
+                            !.isr = IF newer THEN entry.isr ELSE @,
+                            !.partition_epoch = IF newer THEN entry.partition_epoch ELSE @,
+                            !.pending = IF newer THEN None ELSE @]
+        led    == before # None /\ before.leader = id
+        leader == IF led /\ before.leader_epoch = entry.leader_epoch THEN known
+                  ELSE [known EXCEPT !.log = BeginEpoch(@, entry.leader_epoch),
+                                     !.epoch_start = End(b.log),
+                                     !.waiting = <<>>,
+                                     !.remote = IF ~led \/ LeaderForgetsFollowers THEN NoRemotes ELSE @]
+        \* As before KIP-101: a follower of a new leader cuts its log to its own high watermark.
+        cuts   == /\ ~TruncateByEpoch
+                  /\ entry.leader # None
+                  /\ (before = None \/ before.leader_epoch # entry.leader_epoch)
+        follower == [known EXCEPT !.pending = None, !.waiting = <<>>, !.epoch_start = 0, !.remote = NoRemotes,
+                                  !.log = IF cuts THEN Truncate(@, b.high_watermark) ELSE @]
+    IN  [s EXCEPT !.brokers[id] = IF entry.leader = id THEN leader ELSE follower]
+
+\* The metadata entries that a broker can take over in one step.
+Applicable(s, id) ==
+    LET b == s.brokers[id]
+    IN  {index \in 1..Len(s.metadata) :
+            /\ b.alive
+            /\ b.applied = None \/ index > b.applied
+            /\ RegistrationCatchUp => s.metadata[index].incarnations[id] = b.incarnation}
+
+Apply(s) == UNION {{Applied(s, id, index) : index \in Applicable(s, id)} : id \in Brokers}
+
+-----------------------------------------------------------------------------
+(* step/leader.rs                                                          *)
+
+Leaders(s) == {id \in Brokers : Leads(s, id)}
+
+EnoughInSync(b) == Cardinality(b.isr) >= EffectiveMinIsr
+
+\* The longer one of what clients know and of a leader's log up to an end.
+Lengthen(ghost, log, to) == IF to > Len(ghost) THEN Slice(log, 0, to) ELSE ghost
+
+Wait(waiting, end) ==
+    SelectSeq(waiting, LAMBDA w : w <= end) \o <<end>> \o SelectSeq(waiting, LAMBDA w : w > end)
+
+Produce(s) ==
+    LET produced(id, acks) ==
+            LET b     == s.brokers[id]
+                log   == AppendRecord(b.log, [id |-> s.used.records, epoch |-> View(s, id).leader_epoch])
+                waits == acks = "all" /\ Leads(s, id)
+            IN  [s EXCEPT !.used.records = @ + 1,
+                          !.brokers[id].log = log,
+                          !.brokers[id].waiting = IF waits THEN Wait(@, End(log)) ELSE @,
+                          !.acked_one = IF acks = "1" THEN Lengthen(@, log, End(log)) ELSE @]
+        may(id, acks) == acks = "all" /\ AckMinIsr => EnoughInSync(s.brokers[id])
+    IN  IF s.used.records >= Records THEN {}
+        ELSE UNION {{produced(id, acks) : acks \in {a \in Acks : may(id, a)}}
+                : id \in {id \in Brokers : Leads(s, id) \/ (~ProduceLeader /\ View(s, id) # None)}}
+
+\* The leader refuses acks=all for want of in-sync replicas: nothing changes.
+Reject(s) ==
+    IF /\ s.used.records < Records /\ "all" \in Acks /\ AckMinIsr
+       /\ \E id \in Leaders(s) : ~EnoughInSync(s.brokers[id])
+    THEN {s} ELSE {}
+
+Duplicate(s) ==
+    IF s.used.retries >= Retries \/ "all" \notin Acks THEN {}
+    ELSE UNION {{[s EXCEPT !.used.retries = @ + 1, !.brokers[id].waiting = Wait(@, end)]
+                    : end \in 1..End(s.brokers[id].log)}
+            : id \in Leaders(s)}
+
+Ack(s) ==
+    LET acked(id, end) ==
+            LET b     == s.brokers[id]
+                place == CHOOSE i \in DOMAIN b.waiting : b.waiting[i] = end
+                rest  == SubSeq(b.waiting, 1, place - 1) \o SubSeq(b.waiting, place + 1, Len(b.waiting))
+                \* Else NOT_ENOUGH_REPLICAS_AFTER_APPEND.
+                none  == Cardinality(MaximalIsr(b)) >= EffectiveMinIsr
+            IN  [s EXCEPT !.brokers[id].waiting = rest,
+                          !.acked_all = IF none THEN Lengthen(@, b.log, end) ELSE @]
+    IN  UNION {LET b == s.brokers[id]
+               IN  {acked(id, end) : end \in {b.waiting[i] : i \in
+                        {i \in DOMAIN b.waiting : b.high_watermark >= b.waiting[i] \/ ~AckHighWatermark}}}
+            : id \in Leaders(s)}
+
+\* How far the leader may raise its high watermark; its present one if it may not.
+HighWatermarkLimit(s, id) ==
+    LET b       == s.brokers[id]
+        counted == IF HighWatermarkMaximalIsr THEN MaximalIsr(b) ELSE IF b.pending # None THEN b.pending ELSE b.isr
+        known(m) == IF b.remote[m] = None THEN 0 ELSE b.remote[m].end
+    IN  IF HighWatermarkMinIsr /\ ~EnoughInSync(b) THEN b.high_watermark
+        ELSE IF HighWatermarkReplicated THEN Least({End(b.log)} \union {known(m) : m \in counted \ {id}})
+        ELSE End(b.log)
+
+HighWatermark(s) ==
+    {[s EXCEPT !.brokers[id].high_watermark = HighWatermarkLimit(s, id)]
+        : id \in {id \in Leaders(s) : HighWatermarkLimit(s, id) > s.brokers[id].high_watermark}}
+
+Read(s) ==
+    LET end(id) == IF ReadHighWatermark THEN s.brokers[id].high_watermark ELSE End(s.brokers[id].log)
+    IN  IF ~Reads THEN {}
+        ELSE {[s EXCEPT !.seen = Lengthen(@, s.brokers[id].log, end(id))]
+                : id \in {id \in Leaders(s) : end(id) > Len(s.seen) /\ end(id) <= End(s.brokers[id].log)}}
+
+-----------------------------------------------------------------------------
+(* step/fetch.rs                                                           *)
+
+\* Without loss on the way, a follower asks again only when the last request has become another one.
+Asked(s, id, leader) ==
+    LET f == s.brokers[id]
+        o == f.fetches[leader]
+    IN  /\ o # None
+        /\ o.incarnation = f.incarnation
+        /\ o.leader_epoch = View(s, id).leader_epoch
+        /\ o.fetch_offset = End(f.log)
+        /\ ~Loss \/ o.phase = "Requested"
+
+\* Whom a broker can ask: nobody, or the one that it holds for the leader.
+ToAsk(s, id) ==
+    LET view == View(s, id)
+    IN  IF view = None THEN {}
+        ELSE IF view.leader \in {None, id} THEN {}
+        ELSE IF Asked(s, id, view.leader) THEN {} ELSE {view.leader}
+
+Sent(s, id, leader) ==
+    LET f == s.brokers[id]
+        flight == [leader |-> leader, leader_epoch |-> View(s, id).leader_epoch, fetch_offset |-> End(f.log),
+                   last_fetched_epoch |-> LatestEpoch(f.log), incarnation |-> f.incarnation,
+                   phase |-> "Requested", answer |-> None]
+    IN  [s EXCEPT !.brokers[id].fetches =
+            [l \in Brokers |-> IF l = leader THEN flight ELSE IF Flights = 1 THEN None ELSE @[l]]]
+
+Fetch(s) == UNION {{Sent(s, id, leader) : leader \in ToAsk(s, id)} : id \in Brokers}
+
+\* What the leader makes of the fetch, in Kafka's order: "Received", "Error", or <<epoch, end>> where the logs diverge.
+FetchVerdict(s, id, leader) ==
+    LET flight == s.brokers[id].fetches[leader]
+        l      == s.brokers[leader]
+        view   == View(s, leader)
+        last   == flight.last_fetched_epoch
+        theirs == EndFor(l.log, last)
+        offset == IF flight.fetch_offset > End(l.log) THEN "Error" ELSE "Received"  \* OFFSET_OUT_OF_RANGE
+    IN  IF view = None THEN [phase |-> "Error", answer |-> None]                    \* NOT_LEADER_OR_FOLLOWER
+        ELSE IF \/ FetchLeaderEpoch /\ view.leader_epoch # flight.leader_epoch      \* FENCED or UNKNOWN_LEADER_EPOCH
+                \/ view.leader # leader                                             \* NOT_LEADER_OR_FOLLOWER
+                \/ FetchBrokerEpoch /\ flight.incarnation < view.incarnations[id]   \* NOT_LEADER_OR_FOLLOWER
+             THEN [phase |-> "Error", answer |-> None]
+        ELSE IF last = None \/ ~TruncateByEpoch THEN [phase |-> offset, answer |-> None]
+        ELSE IF theirs = None THEN [phase |-> "Error", answer |-> None]             \* OFFSET_OUT_OF_RANGE
+        ELSE IF theirs[1] < last \/ theirs[2] < flight.fetch_offset
+             THEN [phase |-> "Diverging", answer |-> [epoch |-> theirs[1], end |-> theirs[2]]]
+        ELSE [phase |-> offset, answer |-> None]
+
+Receive(s) ==
+    LET received(id, leader) ==
+            LET f       == s.brokers[id]
+                flight  == f.fetches[leader]
+                verdict == FetchVerdict(s, id, leader)
+                update  == verdict.phase = "Received" \/ (verdict.phase = "Diverging" /\ ~FetchDivergingNoUpdate)
+                answered == [flight EXCEPT !.phase = verdict.phase, !.answer = verdict.answer]
+                \* A request outlives its sender, an answer does not find it.
+                there   == f.alive /\ f.incarnation = flight.incarnation
+                remote  == [end |-> flight.fetch_offset, incarnation |-> flight.incarnation]
+            IN  [s EXCEPT !.brokers[id].fetches[leader] = IF there THEN answered ELSE None,
+                          !.brokers[leader].remote[id] = IF update THEN remote ELSE @]
+        requested(id) == {leader \in Brokers :
+            /\ s.brokers[id].fetches[leader] # None
+            /\ s.brokers[id].fetches[leader].phase = "Requested"
+            /\ s.brokers[leader].alive}
+    IN  UNION {{received(id, leader) : leader \in requested(id)} : id \in Brokers}
+
+\* The ends that a response to a parked fetch may have; if `most', only the largest.
+Responses(s, id, leader, most) ==
+    LET flight  == s.brokers[id].fetches[leader]
+        l       == s.brokers[leader]
+        end     == End(l.log)
+        from    == flight.fetch_offset
+        current == Leads(s, leader) /\ (View(s, leader).leader_epoch = flight.leader_epoch \/ ~FetchLeaderEpoch)
+        records(to) == [flight EXCEPT !.phase = "Records",
+                            !.answer = [records |-> Slice(l.log, from, to), high_watermark |-> l.high_watermark]]
+    IN  IF ~current \/ from > end THEN {[flight EXCEPT !.phase = "Error"]}
+        ELSE IF from < end THEN {records(to) : to \in IF most THEN {end} ELSE (from + 1)..end}
+        \* An empty response that teaches the follower nothing is as good as a fetch that stays parked.
+        ELSE IF Min(l.high_watermark, end) # s.brokers[id].high_watermark THEN {records(end)}
+        ELSE {}
+
+Parked(s, id) == {leader \in Brokers :
+    /\ s.brokers[id].fetches[leader] # None
+    /\ s.brokers[id].fetches[leader].phase = "Received"
+    /\ s.brokers[leader].alive}
+
+RespondUpTo(s, most) ==
+    UNION {UNION {{[s EXCEPT !.brokers[id].fetches[leader] = flight] : flight \in Responses(s, id, leader, most)}
+                    : leader \in Parked(s, id)}
+            : id \in Brokers}
+
+Respond(s) == RespondUpTo(s, FALSE)
+
+\* What a follower does with the response on its way to it: its log and its high watermark afterwards.
+FetchedOutcome(s, id, leader) ==
+    LET f       == s.brokers[id]
+        flight  == f.fetches[leader]
+        view    == View(s, id)
+        end     == End(f.log)
+        current == view # None /\ view.leader = leader /\ view.leader_epoch = flight.leader_epoch
+        ignored == [effect |-> "Ignored", log |-> f.log, high_watermark |-> f.high_watermark]
+    IN  IF \/ flight.phase = "Error" \/ Leads(s, id)
+           \/ FetchResponseEpoch /\ ~current
+           \/ FetchResponseOffset /\ flight.fetch_offset # end
+        THEN ignored
+        ELSE IF flight.phase = "Diverging"
+        THEN LET theirs == flight.answer
+                 mine   == IF TruncateCommonEpoch THEN EndFor(f.log, theirs.epoch) ELSE None
+                 common == IF mine = None THEN theirs.end
+                           ELSE IF mine[1] # theirs.epoch THEN mine[2] ELSE Min(mine[2], theirs.end)
+                 to     == Min(common, end)
+             IN  [effect |-> "Truncated", log |-> Truncate(f.log, to), high_watermark |-> Min(f.high_watermark, to)]
+        ELSE LET log == Extend(f.log, flight.answer.records)
+             IN  [effect |-> "Appended", log |-> log, high_watermark |-> Min(flight.answer.high_watermark, End(log))]
+
+Answered(s, id) == {leader \in Brokers :
+    /\ s.brokers[id].fetches[leader] # None
+    /\ s.brokers[id].fetches[leader].phase \in {"Error", "Diverging", "Records"}
+    /\ s.brokers[id].alive}
+
+Fetched(s) ==
+    LET fetched(id, leader) ==
+            LET outcome == FetchedOutcome(s, id, leader)
+            IN  [s EXCEPT !.brokers[id].fetches[leader] = None,
+                          !.brokers[id].log = outcome.log,
+                          !.brokers[id].high_watermark = outcome.high_watermark]
+    IN  UNION {{fetched(id, leader) : leader \in Answered(s, id)} : id \in Brokers}
+
+-----------------------------------------------------------------------------
+(* step/isr.rs                                                             *)
+
+Proposed(s, id, isr, removed) ==
+    LET b     == s.brokers[id]
+        named(m) == IF m = id THEN b.incarnation
+                    ELSE IF m \notin isr \/ b.remote[m] = None THEN 0 ELSE b.remote[m].incarnation
+        alter == [isr |-> isr, incarnations |-> [m \in Brokers |-> named(m)],
+                  leader_epoch |-> View(s, id).leader_epoch, partition_epoch |-> b.partition_epoch,
+                  incarnation |-> b.incarnation, status |-> "Sent", error |-> "", accepted |-> 0]
+    IN  [s EXCEPT !.brokers[id].pending = isr, !.brokers[id].alter = alter, !.used.shrinks = @ + removed]
+
+\* Leaders that may propose an ISR.
+Proposers(s) == {id \in Leaders(s) :
+    LET b == s.brokers[id]
+    IN  b.pending = None /\ (b.alter = None \/ b.alter.incarnation # b.incarnation) /\ id \in b.isr}
+
+Shrink(s) ==
+    IF s.used.shrinks >= Shrinks THEN {}
+    ELSE UNION {{Proposed(s, id, s.brokers[id].isr \ {m}, 1) : m \in s.brokers[id].isr \ {id}} : id \in Proposers(s)}
+
+Expand(s) ==
+    LET joins(id, m) ==
+            LET b      == s.brokers[id]
+                remote == b.remote[m]
+                view   == View(s, id)
+            IN  /\ remote # None
+                /\ IsrExpandHighWatermark => remote.end >= b.high_watermark
+                /\ IsrExpandEpochStart => remote.end >= b.epoch_start
+                /\ IsrExpandUnfenced => m \notin view.fenced
+                /\ IsrExpandBrokerEpoch => remote.incarnation = view.incarnations[m]
+    IN  UNION {{Proposed(s, id, s.brokers[id].isr \union {m}, 0)
+                    : m \in {m \in Brokers \ s.brokers[id].isr : joins(id, m)}}
+            : id \in Proposers(s)}
+
+ProposeIsr(s) == Shrink(s) \union Expand(s)
+
+LearnIsr(s) ==
+    LET learned(id) ==
+            LET b     == s.brokers[id]
+                alter == b.alter
+                about == /\ Leads(s, id) /\ View(s, id).leader_epoch = alter.leader_epoch
+                         /\ b.pending = alter.isr /\ b.partition_epoch = alter.partition_epoch
+                gone  == [b EXCEPT !.alter = None]
+            IN  [s EXCEPT !.brokers[id] =
+                    CASE about /\ alter.error = "NONE" ->
+                            [gone EXCEPT !.isr = alter.isr, !.partition_epoch = alter.accepted, !.pending = None]
+                      \* The controller has seen the request and did nothing: the committed ISR is what it was.
+                      [] about /\ alter.error = "INELIGIBLE_REPLICA" -> [gone EXCEPT !.pending = None]
+                      \* The controller's state is ahead: what it is, newer metadata will tell.
+                      [] OTHER -> gone]
+    IN  {learned(id) : id \in {id \in Brokers :
+            s.brokers[id].alive /\ s.brokers[id].alter # None /\ s.brokers[id].alter.status = "Decided"}}
+
+-----------------------------------------------------------------------------
+(* model.rs                                                                *)
+
+To(nexts) == \E next \in nexts : state' = Normalise(next)
+
+Init == state = Initial
+
+Next ==
+    \/ To(Register(state))
+    \/ To(Fence(state))
+    \/ To(Unfence(state))
+    \/ To(Elect(state))
+    \/ To(AlterPartition(state))
+    \/ To(Crash(state))
+    \/ To(Restart(state))
+    \/ To(Apply(state))
+    \/ To(Produce(state))
+    \/ To(Reject(state))
+    \/ To(Duplicate(state))
+    \/ To(Ack(state))
+    \/ To(HighWatermark(state))
+    \/ To(Read(state))
+    \/ To(Fetch(state))
+    \/ To(Receive(state))
+    \/ To(Respond(state))
+    \/ To(Fetched(state))
+    \/ To(ProposeIsr(state))
+    \/ To(LearnIsr(state))
+
+Spec == Init /\ [][Next]_state
+
+\* The engine's symmetry: states that differ in the brokers' names only.
+Symmetry == Permutations(Brokers)
+
+-----------------------------------------------------------------------------
+(* properties.rs. Promised: what Kafka promises after what has happened.   *)
+
+PromisedCommitted == state.used.unclean = 0 /\ state.used.standing = 0
+PromisedCopies    == state.used.unclean = 0 /\ state.used.lossy = 0
+
+Has(s, id, prefix) == Agree(s.brokers[id].log.records, prefix, Len(prefix))
+HasCommitted(s, id) == Has(s, id, s.seen) /\ Has(s, id, s.acked_all)
+Copies(s, prefix) == Cardinality({id \in Brokers : Has(s, id, prefix)})
+
+\* A member of an ISR that has lost records or has started anew, while whoever holds it for a member has not yet heard.
+Excused(s, view, id) == s.brokers[id].lossy \/ s.brokers[id].incarnation # view.incarnations[id]
+
+LogMatching ==
+    \A a \in Brokers, b \in Brokers :
+        LET x == state.brokers[a].log.records
+            y == state.brokers[b].log.records
+        IN  \A i \in 1..Min(Len(x), Len(y)) : x[i].epoch = y[i].epoch => Agree(x, y, i)
+
+LeaderCompleteness ==
+    PromisedCommitted => LET l == CurrentLeader(state) IN l = None \/ HasCommitted(state, l)
+
+StrongIsr ==
+    PromisedCommitted =>
+        LET now == Controller(state) IN \A m \in now.isr : Excused(state, now, m) \/ HasCommitted(state, m)
+
+WeakIsr ==
+    PromisedCommitted =>
+        LET l == CurrentLeader(state)
+        IN  IF l = None THEN TRUE
+            ELSE LET b == state.brokers[l]
+                 IN  \A m \in b.isr :
+                        \/ Excused(state, View(state, l), m)
+                        \/ Agree(b.log.records, state.brokers[m].log.records, b.high_watermark)
+
+ConsistentRead ==
+    PromisedCommitted =>
+        \A l \in Leaders(state) :
+            LET b == state.brokers[l]
+            IN  Agree(b.log.records, state.seen, Min(b.high_watermark, Len(state.seen)))
+
+QuorumSuperset ==
+    LET l == CurrentLeader(state)
+    IN  IF l = None THEN TRUE ELSE Controller(state).isr \subseteq MaximalIsr(state.brokers[l])
+
+HighWatermarkInLog == \A b \in Brokers : state.brokers[b].high_watermark <= End(state.brokers[b].log)
+
+LeaderInIsr == LET now == Controller(state) IN now.leader = None \/ now.leader \in now.isr
+
+OneLeaderPerEpoch ==
+    \A a \in Leaders(state), b \in Leaders(state) :
+        View(state, a).leader_epoch = View(state, b).leader_epoch => a = b
+
+NoFencedInIsr ==
+    LET now == Controller(state)
+    IN  now.leader \notin now.fenced /\ (now.fenced \intersect now.isr = {} \/ Cardinality(now.isr) = 1)
+
+AckedAllIsDurable ==
+    PromisedCommitted => LET l == CurrentLeader(state) IN l = None \/ Has(state, l, state.acked_all)
+
+AckedAllIsReplicated == PromisedCopies => Copies(state, state.acked_all) >= EffectiveMinIsr
+
+CommittedIsReplicated == PromisedCopies => Copies(state, state.seen) >= EffectiveMinIsr
+
+\* Of kind `sometimes': witnesses.
+Lost(prefix) == LET l == CurrentLeader(state) IN l # None /\ ~Has(state, l, prefix)
+
+AckedOneIsLost      == Lost(state.acked_one)
+LastReplicaStanding == state.used.unclean = 0 /\ state.used.standing > 0 /\ Lost(state.acked_all)
+UncleanLoses        == state.used.unclean > 0 /\ state.used.lossy = 0 /\ Lost(state.acked_all)
+AckedAllHappens     == Len(state.acked_all) > 0
+TruncationHappens ==
+    \E id \in Brokers : \E leader \in Brokers :
+        LET f == state.brokers[id]
+        IN  /\ f.alive /\ f.fetches[leader] # None /\ f.fetches[leader].phase = "Diverging"
+            /\ End(FetchedOutcome(state, id, leader).log) < End(f.log)
+
+\* For TLC: the depth of the first witness is the length of the counterexample to its absence.
+NoAckedOneIsLost      == ~AckedOneIsLost
+NoLastReplicaStanding == ~LastReplicaStanding
+NoUncleanLoses        == ~UncleanLoses
+NoAckedAllHappens     == ~AckedAllHappens
+NoTruncationHappens   == ~TruncationHappens
+
+-----------------------------------------------------------------------------
+(* Healing: the steps that are left when nothing goes wrong any more, in   *)
+(* the Rust's fixed order. See Convergence.tla.                            *)
+
+Settled(s) ==
+    LET now    == Controller(s)
+        leader == s.brokers[now.leader]
+        in_step(b) ==
+            /\ b.alive /\ b.applied = Len(s.metadata)
+            /\ b.log.records = leader.log.records
+            /\ b.high_watermark = End(leader.log)
+            /\ b.waiting = <<>> /\ b.pending = None
+    IN  /\ now.leader # None /\ now.fenced = {} /\ now.isr = Brokers
+        /\ \A id \in Brokers : in_step(s.brokers[id])
+
+HealingFetch(s) ==
+    LET asked(id, leader) ==
+            LET f == s.brokers[id]
+                o == f.fetches[leader]
+            IN  o # None /\ o.leader_epoch = View(s, id).leader_epoch /\ o.fetch_offset = End(f.log)
+    IN  UNION {{Sent(s, id, leader) : leader \in {l \in ToAsk(s, id) : ~asked(id, l)}} : id \in Brokers}
+
+Healing(s, rank) ==
+    CASE rank = 0  -> Restart(s)
+      [] rank = 1  -> Register(s)
+      [] rank = 2  -> {Applied(s, id, Greatest(Applicable(s, id))) : id \in {id \in Brokers : Applicable(s, id) # {}}}
+      [] rank = 3  -> Unfence(s)
+      [] rank = 4  -> AlterPartition(s)
+      [] rank = 5  -> LearnIsr(s)
+      [] rank = 6  -> Fetched(s)
+      [] rank = 7  -> RespondUpTo(s, TRUE)
+      [] rank = 8  -> Receive(s)
+      [] rank = 9  -> HighWatermark(s)
+      [] rank = 10 -> Ack(s)
+      [] rank = 11 -> HealingFetch(s)
+      [] rank = 12 -> Expand(s)
+
+RECURSIVE Heal(_, _)
+Heal(s, rank) ==
+    IF rank > 12 THEN {} ELSE LET nexts == Healing(s, rank) IN IF nexts # {} THEN nexts ELSE Heal(s, rank + 1)
+
+=============================================================================
