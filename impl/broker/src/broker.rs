@@ -76,6 +76,8 @@ impl Broker {
     ) -> Result<(Arc<Broker>, Queues), StartError> {
         let (out, out_queue) = mpsc::unbounded_channel();
         let (signals, signal_queue) = mpsc::unbounded_channel();
+        // Before anything is recovered: who crashes in between has not stopped cleanly.
+        let previous_epoch = store.take_clean_epoch()?.unwrap_or(-1);
         let mut replicas = HashMap::new();
         for Found { topic, tp, log, recovered } in store.recover()? {
             let partition = Partition::new(tp, config.node_id, recovered, config.rules);
@@ -83,7 +85,6 @@ impl Broker {
             let replica = Replica::new(topic.into(), config.node_id, partition, log, flush, sink.clone(), out.clone());
             replicas.insert(tp, replica);
         }
-        let previous_epoch = store.take_clean_epoch()?.unwrap_or(-1);
         let defaults = TopicDefaults { min_isr: config.min_isr, unclean: config.unclean_election, elr: config.elr };
         let broker = Broker {
             link: ControllerLink::new(controller, config.node_id, sink.clone()),

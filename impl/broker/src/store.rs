@@ -220,6 +220,23 @@ mod tests {
     }
 
     #[test]
+    fn the_marker_of_a_clean_stop_is_good_for_one_start() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(&config(dir.path(), 1)).unwrap();
+        assert_eq!(store.take_clean_epoch().unwrap(), None);
+        store.write_clean_epoch(17).unwrap();
+        let text = fs::read_to_string(dir.path().join(CLEAN)).unwrap();
+        assert_eq!(text, r#"{"version":0,"brokerEpoch":17}"#, "as Kafka writes it");
+        assert_eq!((store.take_clean_epoch().unwrap(), store.take_clean_epoch().unwrap()), (Some(17), None));
+        for proves_nothing in ["", "{}", "17", r#"{"version":1,"brokerEpoch":17}"#, r#"{"version":0,"brokerEpoch":-1}"#]
+        {
+            fs::write(dir.path().join(CLEAN), proves_nothing).unwrap();
+            assert_eq!(store.take_clean_epoch().unwrap(), None, "{proves_nothing}");
+            assert!(!dir.path().join(CLEAN).exists());
+        }
+    }
+
+    #[test]
     fn a_directory_of_another_node_or_in_use_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(&config(dir.path(), 1)).unwrap();
