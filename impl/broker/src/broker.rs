@@ -77,9 +77,12 @@ impl Broker {
         let (out, out_queue) = mpsc::unbounded_channel();
         let (signals, signal_queue) = mpsc::unbounded_channel();
         // Before anything is recovered: who crashes in between has not stopped cleanly.
-        let previous_epoch = store.take_clean_epoch()?.unwrap_or(-1);
+        let marked = store.take_clean_epoch()?;
+        let found = store.recover()?;
+        // The marker proves nothing about a log that was not closed, or is not as it was left (KIP-966).
+        let previous_epoch = marked.filter(|_| found.iter().all(|f| f.clean)).unwrap_or(-1);
         let mut replicas = HashMap::new();
-        for Found { topic, tp, log, recovered } in store.recover()? {
+        for Found { topic, tp, log, recovered, clean: _ } in found {
             let partition = Partition::new(tp, config.node_id, recovered, config.rules);
             let flush = config.flush_interval_messages;
             let replica = Replica::new(topic.into(), config.node_id, partition, log, flush, sink.clone(), out.clone());

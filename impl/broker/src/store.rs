@@ -35,6 +35,8 @@ pub(crate) struct Found {
     pub(crate) tp: TopicPartition,
     pub(crate) log: Log,
     pub(crate) recovered: Recovered,
+    /// It was closed, and is as it was left.
+    pub(crate) clean: bool,
 }
 
 impl Store {
@@ -74,7 +76,7 @@ impl Store {
             let high_watermark = high_watermarks.get(&(topic.to_string(), partition)).copied().unwrap_or(0);
             let recovered = recovered(&log, &recovery, high_watermark).map_err(|e| StartError::Log(path.clone(), e))?;
             let tp = TopicPartition { topic: topic_id, partition };
-            found.push(Found { topic: topic.to_string(), tp, log, recovered });
+            found.push(Found { topic: topic.to_string(), tp, log, recovered, clean: recovery.clean });
         }
         found.sort_by_key(|f| f.tp);
         Ok(found)

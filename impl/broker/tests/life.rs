@@ -56,6 +56,29 @@ async fn a_restart_keeps_topics_and_records() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_clean_stop_proves_nothing_once_a_log_is_shorter() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = on_disk(dir.path());
+    let cluster = start(1, &config).await;
+    let client = Client::connect(cluster.nodes()[0].address()).await;
+    assert_eq!(client.create("t", 1, 1).await, 0);
+    let leader = Client::to_leader(&cluster, "t", 0).await;
+    assert_eq!(leader.produce("t", 0, -1, values(&["a"])).await, (0, 0));
+    assert_eq!(leader.produce("t", 0, -1, values(&["b"])).await, (0, 1));
+    cluster.shutdown().await;
+    let segment = dir.path().join("t-0/00000000000000000000.log");
+    let length = std::fs::metadata(&segment).unwrap().len();
+    std::fs::OpenOptions::new().write(true).open(&segment).unwrap().set_len(length - 1).unwrap();
+
+    let sink = Arc::new(TraceSink::memory());
+    let cluster = start_traced(1, &config, sink.clone()).await;
+    cluster.shutdown().await;
+    let first = sink.take().into_iter().map(|l| l.event).next();
+    let Some(Event::Start { logs, clean: false }) = first else { panic!("the node begins with {first:?}") };
+    assert_eq!(logs.iter().map(|l| l.log_end).collect::<Vec<_>>(), [1]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn garbage_on_the_port_harms_nobody_else() {
     let cluster = start(1, &config()).await;
     let address = cluster.nodes()[0].address().clone();

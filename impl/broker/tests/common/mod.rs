@@ -13,7 +13,7 @@ use bellwether_wire::messages::produce_request::{PartitionProduceData, TopicProd
 use bellwether_wire::messages::{
     CreateTopicsRequest, FetchRequest, ListOffsetsRequest, MetadataRequest, MetadataResponse, ProduceRequest, TopicName,
 };
-use bellwether_wire::{RequestKind, ResponseKind, StrBytes, batch};
+use bellwether_wire::{RequestKind, ResponseError, ResponseKind, StrBytes, batch};
 use bytes::Bytes;
 
 pub fn config() -> Config {
@@ -61,7 +61,9 @@ impl Client {
                 let client = Client::connect(node.address()).await;
                 let metadata = client.metadata(topic, false).await;
                 let found = metadata.topics.first().and_then(|t| t.partitions.get(partition as usize));
-                if found.is_some_and(|p| p.leader_id.0 == node.id()) {
+                // A broker may know that it is to lead before its replica does.
+                let leads = found.is_some_and(|p| p.leader_id.0 == node.id());
+                if leads && client.list(topic, partition, -1).await.0 != ResponseError::NotLeaderOrFollower.code() {
                     return client;
                 }
             }
