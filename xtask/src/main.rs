@@ -1,4 +1,5 @@
-//! The project's own commands: `cargo xtask ci` (checks everything, changes nothing) and `cargo xtask fix`.
+//! The project's own commands: `cargo xtask ci` (checks everything, changes nothing), `cargo xtask deep` (what takes long)
+//! and `cargo xtask fix`.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -6,8 +7,10 @@ use std::time::{Duration, Instant};
 
 const USAGE: &str = "\
 cargo xtask ci [STEP…]   check everything, or only these steps; changes no file of the source tree
+cargo xtask deep [STEP…] check what takes too long for ci: an hour or more, a JDK, Maven and Python 3
 cargo xtask fix          format, and apply what clippy suggests
 
+Steps of deep: standard, scope, twin, leader
 Steps of ci: fmt, clippy, doc, test, check, guarantees, verify";
 
 /// One step of the gate: its name, and the command line that it runs.
@@ -21,7 +24,8 @@ fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     let outcome = match args.as_slice() {
-        ["ci", wanted @ ..] => ci(wanted),
+        ["ci", wanted @ ..] => readme().and_then(|readme| perform(&steps(&readme)?, wanted)),
+        ["deep", wanted @ ..] => perform(&deep_steps(), wanted),
         ["fix"] => fix(),
         _ => Err(format!("usage:\n{USAGE}")),
     };
@@ -40,8 +44,11 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().map(Path::to_path_buf).unwrap_or_default()
 }
 
+fn step(name: &'static str, command: &str) -> Step {
+    Step { name, command: command.to_string(), env: None }
+}
+
 fn steps(readme: &str) -> Result<Vec<Step>, String> {
-    let step = |name, command: &str| Step { name, command: command.to_string(), env: None };
     Ok(vec![
         step("fmt", "cargo fmt --all --check"),
         step("clippy", "cargo clippy --workspace --all-targets --features mutants -- -D warnings"),
@@ -75,9 +82,22 @@ fn command_of(readme: &str, begin: &str) -> Result<String, String> {
     }
 }
 
-fn ci(wanted: &[&str]) -> Result<bool, String> {
-    let readme = std::fs::read_to_string(root().join("README.md")).map_err(|e| format!("README.md: {e}"))?;
-    let steps = steps(&readme)?;
+/// What takes long: larger bounds, TLC beside the engine, and Kafka's own code.
+fn deep_steps() -> Vec<Step> {
+    vec![
+        step("standard", "cargo run --release -- check --scope standard"),
+        step("scope", "cargo run --release -- check --scope deep"),
+        step("twin", "python3 specs/tla/compare.py"),
+        // Prints `confirmed:` or `refuted:`; both are answers, so only a run without a verdict fails.
+        step("leader", "mvn -q -f specs/kafka/reelected-leader/pom.xml compile exec:java"),
+    ]
+}
+
+fn readme() -> Result<String, String> {
+    std::fs::read_to_string(root().join("README.md")).map_err(|e| format!("README.md: {e}"))
+}
+
+fn perform(steps: &[Step], wanted: &[&str]) -> Result<bool, String> {
     if let Some(unknown) = wanted.iter().find(|w| !steps.iter().any(|s| s.name == **w)) {
         return Err(format!("no step '{unknown}'\n{USAGE}"));
     }
