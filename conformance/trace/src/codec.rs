@@ -86,18 +86,32 @@ pub fn parse_line(line: &str) -> Result<Line, ParseError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Change, PartitionState, TopicPartition};
+    use crate::{Change, PartitionState, TopicId, TopicPartition};
 
     #[test]
     fn a_line_reads_back_as_it_was_written() {
         let state =
             PartitionState { leader_epoch: 3, isr: vec![1, 2], partition_epoch: 7, ..PartitionState::default() };
         let orphan = PartitionState { isr: vec![], elr: vec![2, 3], last_known_leader: Some(3), ..state.clone() };
+        let assignment =
+            PartitionState { replicas: vec![3, 1, 2], adding: vec![3], removing: vec![2], ..state.clone() };
+        let reassigning = Change { tp: TopicPartition::default(), state: assignment };
         let change = Change { tp: TopicPartition::default(), state };
         for event in [
             Event::End { events: 4 },
-            Event::Elect { metadata_offset: 9, change: change.clone() },
-            Event::Fence { broker: 2, metadata_offset: 9, changes: vec![change] },
+            Event::Elect { unclean: false, metadata_offset: 9, change: change.clone() },
+            Event::Elect { unclean: true, metadata_offset: 9, change: change.clone() },
+            Event::Fence { broker: 2, metadata_offset: 9, changes: vec![change.clone()] },
+            Event::ShutDown { broker: 2, metadata_offset: 9, changes: vec![change.clone()] },
+            Event::Reassign { target: None, metadata_offset: 9, change: change.clone() },
+            Event::Reassign { target: Some(vec![3, 1]), metadata_offset: 9, change: reassigning },
+            Event::Configure {
+                topic: TopicId(5),
+                min_isr: 2,
+                unclean: true,
+                metadata_offset: 9,
+                changes: vec![change],
+            },
             Event::Start { logs: vec![], clean: true },
             Event::Register {
                 broker: 2,

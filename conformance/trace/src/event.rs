@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{NodeId, TopicPartition};
+use crate::{NodeId, TopicId, TopicPartition};
 
 /// An outcome under its Kafka name (`org.apache.kafka.common.protocol.Errors`).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
@@ -25,6 +25,7 @@ pub enum ErrorCode {
     InvalidRequest,
     InvalidUpdateVersion,
     IneligibleReplica,
+    NewLeaderElected,
     UnknownTopicOrPartition,
 }
 
@@ -46,6 +47,7 @@ impl ErrorCode {
             ErrorCode::StaleBrokerEpoch => 77,
             ErrorCode::InvalidUpdateVersion => 95,
             ErrorCode::IneligibleReplica => 107,
+            ErrorCode::NewLeaderElected => 108,
         }
     }
 }
@@ -77,6 +79,16 @@ pub struct PartitionState {
     /// Who led when the ISR became empty (Kafka keeps it in `lastKnownElr`); none while there is a leader.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_known_leader: Option<NodeId>,
+    /// The assignment, the preferred leader first; during a reassignment the new replicas and then those that are to go. A
+    /// trace that never reassigns may leave it out after `create`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub replicas: Vec<NodeId>,
+    /// Replicas that a reassignment adds, until it is complete, ascending.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub adding: Vec<NodeId>,
+    /// Replicas that a reassignment removes, until it is complete, ascending.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub removing: Vec<NodeId>,
 }
 
 fn is_false(flag: &bool) -> bool {
@@ -168,8 +180,6 @@ pub enum Event {
         tp: TopicPartition,
         /// The topic's name, for the reader.
         topic: String,
-        /// The assignment.
-        replicas: Vec<NodeId>,
         /// min.insync.replicas.
         min_isr: i32,
         /// unclean.leader.election.enable.
@@ -179,7 +189,7 @@ pub enum Event {
         elr: bool,
         /// Where in the metadata log.
         metadata_offset: i64,
-        /// The partition's first state.
+        /// The partition's first state, its assignment included.
         #[serde(flatten)]
         state: PartitionState,
     },
@@ -216,8 +226,43 @@ pub enum Event {
         /// The partitions that changed: those that had no leader and now have this broker.
         changes: Vec<Change>,
     },
+    /// A broker wants to stop, and the controller lets it go step by step: it leaves every ISR and leads nothing from now on, but
+    /// follows until it is fenced (`BrokerRegistrationChangeRecord` with InControlledShutdown).
+    ShutDown {
+        /// The broker.
+        broker: NodeId,
+        /// The last record of this step.
+        metadata_offset: i64,
+        /// The partitions that changed.
+        changes: Vec<Change>,
+    },
+    /// The controller gives a partition other replicas (AlterPartitionReassignments), or takes a reassignment back.
+    Reassign {
+        /// The replicas that are wanted; null takes back the reassignment that is going on.
+        target: Option<Vec<NodeId>>,
+        /// The last record of this step.
+        metadata_offset: i64,
+        /// The partition as it is now: the reassignment is complete already if all that are wanted are in the ISR.
+        change: Change,
+    },
+    /// The controller changes a topic's configuration (IncrementalAlterConfigs).
+    Configure {
+        /// The topic.
+        topic: TopicId,
+        /// min.insync.replicas from now on.
+        min_isr: i32,
+        /// unclean.leader.election.enable from now on.
+        unclean: bool,
+        /// The last record of this step.
+        metadata_offset: i64,
+        /// The partitions that changed: all of the topic if min.insync.replicas did.
+        changes: Vec<Change>,
+    },
     /// The controller moves the leadership of a partition, on request.
     Elect {
+        /// Whoever asked allows a leader that is in neither ISR nor ELR, if the partition has none (ElectLeaders UNCLEAN).
+        #[serde(default, skip_serializing_if = "is_false")]
+        unclean: bool,
         /// The last record of this step.
         metadata_offset: i64,
         /// The partition, with its new leader.
@@ -244,6 +289,10 @@ pub enum Event {
         elr: Vec<NodeId>,
         /// Where in the metadata log, if accepted.
         metadata_offset: Option<i64>,
+        /// The partition after it, if this has completed a reassignment. The error is NEW_LEADER_ELECTED if the sender was
+        /// removed by it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        completed: Option<PartitionState>,
     },
 
     /// A replica takes over the metadata log up to an offset, in one step, as Kafka merges a batch of records into one delta.
@@ -408,6 +457,9 @@ impl Event {
             Event::Register { .. } => "register",
             Event::Fence { .. } => "fence",
             Event::Unfence { .. } => "unfence",
+            Event::ShutDown { .. } => "shut-down",
+            Event::Reassign { .. } => "reassign",
+            Event::Configure { .. } => "configure",
             Event::Elect { .. } => "elect",
             Event::AlterPartition { .. } => "alter-partition",
             Event::Apply { .. } => "apply",
@@ -433,8 +485,10 @@ impl Event {
             | Event::End { .. }
             | Event::Register { .. }
             | Event::Fence { .. }
-            | Event::Unfence { .. } => None,
-            Event::Elect { change, .. } => Some(change.tp),
+            | Event::Unfence { .. }
+            | Event::ShutDown { .. }
+            | Event::Configure { .. } => None,
+            Event::Elect { change, .. } | Event::Reassign { change, .. } => Some(change.tp),
             Event::Create { tp, .. }
             | Event::AlterPartition { tp, .. }
             | Event::Apply { tp, .. }

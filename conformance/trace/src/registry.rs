@@ -119,7 +119,7 @@ registry! {
         IsrExpandHighWatermark = "isr.expand-high-watermark", Judge::Model, "Partition.isFollowerInSync";
         /// A follower may join the ISR only if its log reaches the start of the leader's epoch.
         IsrExpandEpochStart = "isr.expand-epoch-start", Judge::Model, "KAFKA-7128";
-        /// A leader proposes no fenced broker for the ISR.
+        /// A leader proposes no broker for the ISR that is fenced or in controlled shutdown.
         IsrExpandUnfenced = "isr.expand-unfenced", Judge::Model, "KIP-841, KAFKA-13916";
         /// A leader proposes a follower for the ISR only if its last fetch came from the incarnation that is registered.
         IsrExpandBrokerEpoch = "isr.expand-broker-epoch", Judge::Model, "KIP-903";
@@ -129,7 +129,7 @@ registry! {
         AlterPartitionLeaderEpoch = "alter-partition.leader-epoch", Judge::Model, "KIP-497";
         /// The controller refuses an ISR with a member of an earlier incarnation.
         AlterPartitionBrokerEpoch = "alter-partition.broker-epoch", Judge::Model, "KIP-903";
-        /// The controller refuses an ISR with a fenced member.
+        /// The controller refuses an ISR with a member that is fenced or in controlled shutdown.
         AlterPartitionUnfenced = "alter-partition.unfenced", Judge::Model, "KIP-841";
         /// Without unclean.leader.election.enable only a member of the ISR becomes leader, or of the ELR, or the last known leader.
         ElectionInSync = "election.in-sync", Judge::Model, "PartitionChangeBuilder.java";
@@ -153,6 +153,18 @@ registry! {
         ElectionElrWhenIsrEmpty = "election.elr-when-isr-empty", Judge::Model, "KIP-966, PartitionChangeBuilder.java";
         /// When ISR and ELR are both empty, only the last known leader is elected, and only while it is unfenced.
         ElectionLastKnownLeader = "election.last-known-leader", Judge::Model, "KIP-966, KAFKA-19522";
+        /// A broker in controlled shutdown leaves every ISR, and leads nothing; without eligible leader replicas it stays as the last member.
+        ShutdownLeavesIsr = "shutdown.leaves-isr", Judge::Model, "KIP-841, BrokerHeartbeatManager.java";
+        /// A reassignment removes replicas only when every replica that stays is in the ISR.
+        ReassignmentInSync = "reassignment.in-sync", Judge::Model, "KIP-455, PartitionReassignmentReplicas.java";
+        /// Whenever a replica is removed, a new leader epoch starts, also if the leader stays.
+        ReassignmentNewEpoch = "reassignment.new-epoch", Judge::Model, "KIP-455, PartitionChangeBuilder.java";
+        /// Only a replica of the partition is in the ELR.
+        ElrAssigned = "elr.assigned", Judge::Model, "KIP-966, KIP-455";
+        /// A change of min.insync.replicas is a new partition epoch, so that no ISR is decided that its leader wants under the old value.
+        ConfigNewPartitionEpoch = "config.new-partition-epoch", Judge::Model, "KIP-966, ConfigurationControlManager.java";
+        /// A change of min.insync.replicas leaves the ELR as it is while the ISR is below the new value.
+        ConfigKeepsElr = "config.keeps-elr", Judge::Model, "KIP-966, ConfigurationControlManager.java";
         /// A produce with acks=all is answered when the high watermark has passed it.
         AckHighWatermark = "acks.all-high-watermark", Judge::Model, "Partition.checkEnoughReplicasReachOffset";
         /// A produce with acks=all is refused while the ISR is smaller than min.insync.replicas.
@@ -192,9 +204,11 @@ registry! {
         HighWatermarkInLog = "replication.high-watermark-in-log", Kind::Always, "UnifiedLog.scala";
         /// The leader is in the ISR.
         LeaderInIsr = "replication.leader-in-isr", Kind::Always, "PartitionRegistration.java";
+        /// Every member of the ISR and of the ELR is a replica of the partition.
+        IsrAssigned = "replication.isr-assigned", Kind::Always, "KIP-455, PartitionRegistration.java";
         /// No two brokers lead in the same leader epoch.
         OneLeaderPerEpoch = "replication.one-leader-per-epoch", Kind::Always, "KIP-101";
-        /// A fenced broker leads nothing and is in no ISR of more than one member.
+        /// A broker that is fenced or in controlled shutdown leads nothing and is in no ISR of more than one member.
         NoFencedInIsr = "replication.no-fenced-in-isr", Kind::Always, "KIP-841";
         /// A record that acks=all acknowledged is in the log of every leader of a later epoch.
         AckedAllIsDurable = "acks.all-is-durable", Kind::Always, "KIP-966, ProducerConfig acks";
