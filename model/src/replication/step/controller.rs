@@ -54,6 +54,10 @@ fn lead(entry: &mut MetaEntry, leader: Option<BrokerId>, config: &Config) -> Cos
     entry.isr = BrokerSet::only(l);
     if entry.elr.contains(l) {
         entry.elr = entry.elr.without(l);
+        // The minimum may have been lowered while nobody led.
+        if entry.isr.len() >= entry.min_isr() && config.rules.holds(Rule::ElrBelowMinIsr) {
+            entry.elr = BrokerSet::default();
+        }
         return Costs::default();
     }
     entry.elr = BrokerSet::default();
