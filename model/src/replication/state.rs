@@ -396,11 +396,25 @@ pub struct Start {
 impl<L: Log> State<L> {
     /// A partition just created with this first metadata entry (index 0), which no broker has applied yet. Logs are empty.
     pub fn created(entry: MetaEntry, brokers: &[Start]) -> Self {
-        let broker = |s: &Start| Broker {
-            alive: s.alive,
+        let mut state = State {
+            metadata: Metadata { base: 0, entries: smallvec::smallvec![entry] },
+            brokers: SmallVec::new(),
+            seen: L::default(),
+            acked_all: L::default(),
+            acked_one: L::default(),
+            used: Used { min_isr: entry.min_isr(), ..Used::default() },
+        };
+        brokers.iter().for_each(|start| state.join(*start));
+        state
+    }
+
+    /// One more broker that may become a replica: it has an empty log, and no view of the partition.
+    pub fn join(&mut self, start: Start) {
+        self.brokers.push(Broker {
+            alive: start.alive,
             lossy: false,
-            clean: s.clean,
-            incarnation: s.incarnation,
+            clean: start.clean,
+            incarnation: start.incarnation,
             applied: None,
             log: L::default(),
             high_watermark: 0,
@@ -412,15 +426,7 @@ impl<L: Log> State<L> {
             remote: [None; MAX_BROKERS],
             waiting: SmallVec::new(),
             fetches: SmallVec::new(),
-        };
-        State {
-            metadata: Metadata { base: 0, entries: smallvec::smallvec![entry] },
-            brokers: brokers.iter().map(broker).collect(),
-            seen: L::default(),
-            acked_all: L::default(),
-            acked_one: L::default(),
-            used: Used { min_isr: entry.min_isr(), ..Used::default() },
-        }
+        });
     }
 
     /// A partition that all brokers have applied the creation of: 0 leads, all `replicas` are in sync. The spare brokers are
