@@ -14,8 +14,8 @@ mod rules;
 
 pub use controller::{
     AlterPartition, ConfigChange, ConfigType, Controller, ControllerConfig, CreateTopic, CreatedTopic, Decision,
-    ElectionType, Heartbeat, HeartbeatReply, PRODUCER_ID_BLOCK, ProducerIdBlock, Registration, TOPIC_CONFIGS, TopicConfig,
-    TopicError,
+    ElectionType, Heartbeat, HeartbeatReply, PRODUCER_ID_BLOCK, ProducerIdBlock, Registration, TOPIC_CONFIGS,
+    TopicConfig, TopicError,
 };
 pub use effect::{Effect, Effects, Millis, Token};
 pub use image::{Broker, MetadataImage, ReplayError, Topic, TopicDefaults, Touched};

@@ -252,7 +252,8 @@ mod tests {
     fn a_record_of_another_kind_is_refused() {
         assert!(MetadataRecord::decode(br#"{"type":"feature-level","name":"metadata.version"}"#).is_err());
         assert!(MetadataRecord::decode(br#"{"type":"fence-broker","broker":1"#).is_err());
-        let unassigned = MetadataRecord::Partition { topic: TopicId(1), partition: 0, state: PartitionState::default() };
+        let unassigned =
+            MetadataRecord::Partition { topic: TopicId(1), partition: 0, state: PartitionState::default() };
         assert!(MetadataRecord::decode(&unassigned.encode()).is_err());
     }
 }

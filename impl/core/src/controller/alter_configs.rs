@@ -143,9 +143,7 @@ fn altered(
     for (name, change) in changes {
         let items = |kind: &str| -> Result<Vec<String>, String> {
             let config = TopicConfig::named(name).filter(|c| c.config_type() == ConfigType::List);
-            let config = config.ok_or_else(|| {
-                format!("Can't {kind} to key {name} because its type is not LIST.")
-            })?;
+            let config = config.ok_or_else(|| format!("Can't {kind} to key {name} because its type is not LIST."))?;
             let value = set.get(name).map_or(config.default, String::as_str);
             Ok(value.split(',').filter(|item| !item.is_empty()).map(str::to_owned).collect())
         };

@@ -25,21 +25,23 @@ impl Target {
         let PartitionState { replicas, adding, removing, isr, elr, .. } = state.clone();
         Target { replicas, adding, removing, isr, elr }
     }
-
-    /// Under a leader: whoever leads without being in the ISR is all of it. Elected from the ELR, it leaves the others
-    /// there; elected from neither, it is the only copy that counts.
-    pub fn led_by(mut self, leader: NodeId) -> Target {
-        if self.isr.contains(&leader) {
-            return self;
-        }
-        let eligible = self.elr.contains(&leader);
-        self.elr.retain(|r| eligible && *r != leader);
-        self.isr = vec![leader];
-        self
-    }
 }
 
 impl Controller {
+    /// A target under a leader: whoever leads without being in the ISR is all of it. Elected from the ELR, it leaves the others
+    /// there, unless it is as many as min.insync.replicas asks for: then it commits alone from now on. Elected from neither, it
+    /// is the only copy that counts.
+    pub(super) fn led_by(&self, mut target: Target, leader: NodeId, min_isr: i32) -> Target {
+        if target.isr.contains(&leader) {
+            return target;
+        }
+        let below = self.rules.holds(Rule::ElrBelowMinIsr, enough(min_isr, &target.replicas) > 1);
+        let others_stay = target.elr.contains(&leader) && below;
+        target.elr.retain(|r| others_stay && *r != leader);
+        target.isr = vec![leader];
+        target
+    }
+
     /// The ELR that goes with the ISR of `target` (`PartitionChangeBuilder.maybePopulateTargetElr`): nobody while the ISR has
     /// min.insync.replicas, which counts at most the replicas; below that, whoever is in the ELR or leaves the ISR, unless its
     /// stop was unclean. Only a replica can be: Kafka leaves those there that a reassignment has removed.
@@ -54,7 +56,7 @@ impl Controller {
             return Vec::new();
         }
         let Target { replicas, isr, .. } = target;
-        let below = isr.len() < usize::try_from(min_isr).unwrap_or(0).min(replicas.len());
+        let below = isr.len() < enough(min_isr, replicas);
         if !self.rules.holds(Rule::ElrBelowMinIsr, below) {
             return Vec::new();
         }
@@ -110,6 +112,11 @@ impl Controller {
             push_state(tp, self.successor(state, leader, target), changes);
         }
     }
+}
+
+/// How many in-sync replicas are enough: min.insync.replicas counts at most the replicas.
+fn enough(min_isr: i32, replicas: &[NodeId]) -> usize {
+    usize::try_from(min_isr).unwrap_or(0).min(replicas.len())
 }
 
 /// Adds a partition's new state to a step.

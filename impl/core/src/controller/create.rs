@@ -177,7 +177,8 @@ impl Controller {
         }
         let (partitions, replicas) = (partitions as usize, replicas as usize);
         check_room(partitions, room)?;
-        let (fenced, unfenced): (Vec<_>, Vec<_>) = self.image.brokers().iter().filter(|(_, b)| b.shutting_down.is_none()).partition(|(_, b)| b.fenced);
+        let (fenced, unfenced): (Vec<_>, Vec<_>) =
+            self.image.brokers().iter().filter(|(_, b)| b.shutting_down.is_none()).partition(|(_, b)| b.fenced);
         let brokers = fenced.len() + unfenced.len();
         if replicas > brokers {
             let message = format!(

@@ -55,12 +55,7 @@ impl Controller {
     ///
     /// UNKNOWN_TOPIC_OR_PARTITION; ELECTION_NOT_NEEDED if it leads already, or for an unclean one if anybody does;
     /// ELIGIBLE_LEADERS_NOT_AVAILABLE if it may not.
-    pub fn elect(
-        &mut self,
-        tp: TopicPartition,
-        leader: NodeId,
-        unclean: bool,
-    ) -> Decision<Result<(), ResponseError>> {
+    pub fn elect(&mut self, tp: TopicPartition, leader: NodeId, unclean: bool) -> Decision<Result<(), ResponseError>> {
         let Some(state) = self.image.partition(tp) else {
             return self.reply(Err(ResponseError::UnknownTopicOrPartition));
         };
@@ -79,7 +74,8 @@ impl Controller {
         let Some(state) = self.image.partition(tp) else {
             return self.reply(Err(ResponseError::UnknownTopicOrPartition));
         };
-        let state = self.successor(state, Some(leader), Target::of(state).led_by(leader));
+        let target = self.led_by(Target::of(state), leader, self.image.min_isr(tp.topic));
+        let state = self.successor(state, Some(leader), target);
         let change = Change { tp, state: state.clone() };
         self.commit(vec![record(tp, state)], |metadata_offset| {
             (vec![Event::Elect { unclean, metadata_offset, change }], Ok(()))
@@ -136,8 +132,11 @@ impl Controller {
             }
             // Whoever waits for a leader may get one when the last candidate turns out to be none.
             let orphan = state.leader.is_none() && self.image.elr();
-            let (leader, target) =
-                if leads || orphan { self.best_leader(tp, state, Some(broker), target) } else { (state.leader, target) };
+            let (leader, target) = if leads || orphan {
+                self.best_leader(tp, state, Some(broker), target)
+            } else {
+                (state.leader, target)
+            };
             self.push_change(tp, state, leader, target, &mut changes);
         }
         changes
@@ -153,7 +152,8 @@ impl Controller {
             let target = Target::of(state);
             let active = |r: NodeId| r == broker || self.image.active(r);
             if self.electable(state, &target, self.image.unclean(tp.topic), active).contains(&broker) {
-                self.push_change(tp, state, Some(broker), target.led_by(broker), &mut changes);
+                let target = self.led_by(target, broker, self.image.min_isr(tp.topic));
+                self.push_change(tp, state, Some(broker), target, &mut changes);
             }
         }
         changes
@@ -171,7 +171,7 @@ impl Controller {
         let candidates = self.electable(state, &target, self.image.unclean(tp.topic), active);
         let preferred = self.preference.filter(|p| candidates.contains(p));
         match preferred.or(candidates.first().copied()) {
-            Some(leader) => (Some(leader), target.led_by(leader)),
+            Some(leader) => (Some(leader), self.led_by(target, leader, self.image.min_isr(tp.topic))),
             None => (None, target),
         }
     }

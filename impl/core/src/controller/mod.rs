@@ -295,7 +295,8 @@ impl Controller {
     pub fn next_tick(&self) -> Option<Millis> {
         let unfenced = self.image.brokers().iter().filter(|(_, b)| !b.fenced);
         let last_heard = unfenced.map(|(id, _)| self.sessions.get(id).map_or(0, |s| s.heard));
-        let session = last_heard.min().map(|last| last.saturating_add(self.config.session_timeout_ms).saturating_add(1));
+        let session =
+            last_heard.min().map(|last| last.saturating_add(self.config.session_timeout_ms).saturating_add(1));
         let balance = self.config.rebalance_ms.zip(self.balanced).map(|(every, last)| last.saturating_add(every));
         session.into_iter().chain(balance).min()
     }

@@ -109,7 +109,8 @@ fn cancel(state: &PartitionState) -> Result<Target, TopicError> {
     let was = |of: &[NodeId]| of.iter().copied().filter(|r| !state.adding.contains(r)).collect::<Vec<_>>();
     let (replicas, isr) = (was(&state.replicas), was(&state.isr));
     if isr.is_empty() || replicas.is_empty() {
-        let message = "Unable to revert the partition's assignment because it would require an unclean leader election.";
+        let message =
+            "Unable to revert the partition's assignment because it would require an unclean leader election.";
         return refuse(ResponseError::InvalidReplicaAssignment, message);
     }
     Ok(Target { replicas, adding: Vec::new(), removing: Vec::new(), isr, elr: state.elr.clone() })
