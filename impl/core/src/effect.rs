@@ -9,10 +9,10 @@ pub type Millis = u64;
 /// The shell's name for something that waits for an answer.
 pub type Token = u64;
 
-/// One thing to do. The shell carries a step's effects out in order; if an [`Effect::Append`] or [`Effect::Truncate`] fails, the
+/// One thing to do. The shell carries a step's effects out in order; if an [`Effect::Append`], [`Effect::Truncate`] or [`Effect::Delete`] fails, the
 /// later effects of the step are dropped and the partition goes offline.
 ///
-/// A step's event stands before the append or checkpoint that it tells of, and after the truncation. Whoever kills the process in
+/// A step's event stands before the append or checkpoint that it tells of, and after the truncation or deletion. Whoever kills the process in
 /// between finds a log that is shorter than the trace says, as after any crash that loses a suffix, and never a longer one.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Effect {
@@ -30,6 +30,8 @@ pub enum Effect {
         /// The new log end offset.
         to: i64,
     },
+    /// Delete the log: this broker has the partition no more. Nothing is served afterwards.
+    Delete,
     /// The epoch cache changed: write the leader-epoch-checkpoint.
     WriteEpochs,
     /// What the step is: written before any later effect is carried out or leaves the node.

@@ -39,6 +39,16 @@ pub struct Broker {
     pub port: u16,
     /// Fenced brokers lead nothing and are in no ISR; without eligible leader replicas, in none of more than one member.
     pub fenced: bool,
+    /// Where the metadata log says that the broker is in controlled shutdown (KIP-841): it leads nothing and is in no ISR, but
+    /// follows on. Over with the next registration.
+    pub shutting_down: Option<i64>,
+}
+
+impl Broker {
+    /// Neither fenced nor in controlled shutdown: it may lead, and join an ISR (`ClusterControlManager.isActive`).
+    pub fn active(&self) -> bool {
+        !self.fenced && self.shutting_down.is_none()
+    }
 }
 
 /// A topic.
@@ -51,7 +61,7 @@ pub struct Topic {
     /// The configurations that were set, under Kafka's names.
     pub configs: BTreeMap<String, String>,
     /// Its partitions by index.
-    pub partitions: BTreeMap<i32, PartitionRegistration>,
+    pub partitions: BTreeMap<i32, PartitionState>,
 }
 
 impl Topic {
@@ -67,15 +77,6 @@ impl Topic {
             None => defaults.unclean,
         }
     }
-}
-
-/// A partition: its assignment, and leader, ISR and epochs.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct PartitionRegistration {
-    /// The assignment, in order of preference.
-    pub replicas: Vec<NodeId>,
-    /// Leader, ISR and epochs.
-    pub state: PartitionState,
 }
 
 /// Whom a batch of records concerns.
@@ -170,6 +171,11 @@ impl MetadataImage {
         self.brokers.get(&id).is_some_and(|b| !b.fenced)
     }
 
+    /// Is the broker registered, unfenced and not in controlled shutdown?
+    pub fn active(&self, id: NodeId) -> bool {
+        self.brokers.get(&id).is_some_and(Broker::active)
+    }
+
     /// What partitions are told of the brokers.
     pub fn statuses(&self) -> Arc<BTreeMap<NodeId, BrokerStatus>> {
         Arc::clone(&self.statuses)
@@ -196,12 +202,12 @@ impl MetadataImage {
     }
 
     /// A partition.
-    pub fn partition(&self, tp: TopicPartition) -> Option<&PartitionRegistration> {
+    pub fn partition(&self, tp: TopicPartition) -> Option<&PartitionState> {
         self.topics.get(&tp.topic)?.partitions.get(&tp.partition)
     }
 
     /// All partitions.
-    pub fn partitions(&self) -> impl Iterator<Item = (TopicPartition, &PartitionRegistration)> {
+    pub fn partitions(&self) -> impl Iterator<Item = (TopicPartition, &PartitionState)> {
         self.topics.values().flat_map(|topic| {
             topic.partitions.iter().map(|(i, p)| (TopicPartition { topic: topic.id, partition: *i }, p))
         })
@@ -240,11 +246,9 @@ impl MetadataImage {
     /// What a replica of `tp` is told as of this image. None if there is no such partition. The offset is that of the
     /// last record that may concern a partition: a block of producer ids behind it is no step of any.
     pub fn delta(&self, tp: TopicPartition) -> Option<PartitionDelta> {
-        let partition = self.partition(tp)?;
         Some(PartitionDelta {
             metadata_offset: self.told,
-            state: partition.state.clone(),
-            replicas: partition.replicas.clone(),
+            state: self.partition(tp)?.clone(),
             min_isr: self.min_isr(tp.topic),
             brokers: self.statuses(),
         })
@@ -272,7 +276,11 @@ impl MetadataImage {
     }
 
     fn cache_statuses(&mut self) {
-        let status = |b: &Broker| BrokerStatus { broker_epoch: b.broker_epoch, fenced: b.fenced };
+        let status = |b: &Broker| BrokerStatus {
+            broker_epoch: b.broker_epoch,
+            fenced: b.fenced,
+            shutting_down: b.shutting_down.is_some(),
+        };
         self.statuses = Arc::new(self.brokers.iter().map(|(id, b)| (*id, status(b))).collect());
     }
 
@@ -288,12 +296,16 @@ impl MetadataImage {
                     host: host.clone(),
                     port: *port,
                     fenced: true,
+                    shutting_down: None,
                 };
                 self.brokers.insert(*broker, registered);
                 touched.brokers.insert(*broker);
             }
-            MetadataRecord::FenceBroker { broker } => self.set_fenced(*broker, true, touched)?,
-            MetadataRecord::UnfenceBroker { broker } => self.set_fenced(*broker, false, touched)?,
+            MetadataRecord::FenceBroker { broker } => self.registered(*broker, touched)?.fenced = true,
+            MetadataRecord::UnfenceBroker { broker } => self.registered(*broker, touched)?.fenced = false,
+            MetadataRecord::ControlledShutdown { broker } => {
+                self.registered(*broker, touched)?.shutting_down = Some(offset);
+            }
             MetadataRecord::Topic { name, id, configs } => {
                 if self.names.contains_key(name) || self.topics.contains_key(id) {
                     return Err(ReplayError::DuplicateTopic(name.clone()));
@@ -303,10 +315,16 @@ impl MetadataImage {
                     Topic { name: name.clone(), id: *id, configs: configs.clone(), partitions: BTreeMap::new() };
                 self.topics.insert(*id, topic);
             }
-            MetadataRecord::Partition { topic, partition, replicas, state } => {
+            MetadataRecord::TopicConfigs { id, configs } => {
+                if !self.configure(*id, configs, touched)? {
+                    // As with producer ids: no step of any partition.
+                    self.offset = offset;
+                    return Ok(());
+                }
+            }
+            MetadataRecord::Partition { topic, partition, state } => {
                 let registered = self.topics.get_mut(topic).ok_or(ReplayError::UnknownTopic(*topic))?;
-                let value = PartitionRegistration { replicas: replicas.clone(), state: state.clone() };
-                registered.partitions.insert(*partition, value);
+                registered.partitions.insert(*partition, state.clone());
                 touched.partitions.insert(TopicPartition { topic: *topic, partition: *partition });
             }
             MetadataRecord::ProducerIds { next } => self.next_producer_id = *next,
@@ -318,10 +336,32 @@ impl MetadataImage {
         Ok(())
     }
 
-    fn set_fenced(&mut self, broker: NodeId, fenced: bool, touched: &mut Touched) -> Result<(), ReplayError> {
-        self.brokers.get_mut(&broker).ok_or(ReplayError::UnknownBroker(broker))?.fenced = fenced;
+    fn registered(&mut self, broker: NodeId, touched: &mut Touched) -> Result<&mut Broker, ReplayError> {
         touched.brokers.insert(broker);
-        Ok(())
+        self.brokers.get_mut(&broker).ok_or(ReplayError::UnknownBroker(broker))
+    }
+
+    /// Changes a topic's configuration. Says whether it makes a difference to its partitions.
+    fn configure(
+        &mut self,
+        id: TopicId,
+        configs: &BTreeMap<String, Option<String>>,
+        touched: &mut Touched,
+    ) -> Result<bool, ReplayError> {
+        let topic = self.topics.get_mut(&id).ok_or(ReplayError::UnknownTopic(id))?;
+        let effective = |topic: &Topic| (topic.min_isr(&self.defaults), topic.unclean(&self.defaults));
+        let before = effective(topic);
+        for (name, value) in configs {
+            match value {
+                Some(value) => topic.configs.insert(name.clone(), value.clone()),
+                None => topic.configs.remove(name),
+            };
+        }
+        if effective(topic) == before {
+            return Ok(false);
+        }
+        touched.partitions.extend(topic.partitions.keys().map(|i| TopicPartition { topic: id, partition: *i }));
+        Ok(true)
     }
 }
 

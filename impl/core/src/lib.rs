@@ -13,11 +13,12 @@ mod partition;
 mod rules;
 
 pub use controller::{
-    AlterPartition, Controller, ControllerConfig, CreateTopic, CreatedTopic, Decision, Heartbeat, HeartbeatReply,
-    PRODUCER_ID_BLOCK, ProducerIdBlock, Registration, TopicError,
+    AlterPartition, ConfigChange, ConfigType, Controller, ControllerConfig, CreateTopic, CreatedTopic, Decision,
+    ElectionType, Heartbeat, HeartbeatReply, PRODUCER_ID_BLOCK, ProducerIdBlock, Registration, TOPIC_CONFIGS,
+    TopicConfig, TopicError,
 };
 pub use effect::{Effect, Effects, Millis, Token};
-pub use image::{Broker, MetadataImage, PartitionRegistration, ReplayError, Topic, TopicDefaults, Touched};
+pub use image::{Broker, MetadataImage, ReplayError, Topic, TopicDefaults, Touched};
 pub use lifecycle::{Lifecycle, LifecycleInput, LifecycleOutput, LifecycleState};
 pub use metadata::{AcceptedIsr, BrokerStatus, MalformedRecord, MetadataRecord, PartitionDelta};
 pub use partition::{FetchIn, FetchOut, FetchedIn, Partition, Produced, Recovered, Refusal, Responded};

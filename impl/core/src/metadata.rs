@@ -34,6 +34,11 @@ pub enum MetadataRecord {
         /// The broker.
         broker: NodeId,
     },
+    /// The broker is on its way out, and lets go of what it leads and of its places in ISRs (KIP-841).
+    ControlledShutdown {
+        /// The broker.
+        broker: NodeId,
+    },
     /// A topic.
     Topic {
         /// Its name.
@@ -44,6 +49,14 @@ pub enum MetadataRecord {
         /// Topic configurations that were set, under Kafka's names.
         configs: BTreeMap<String, String>,
     },
+    /// Changed configurations of a topic.
+    TopicConfigs {
+        /// The topic's id.
+        #[serde(with = "as_id")]
+        id: TopicId,
+        /// What is set, under Kafka's names; null for what is not set any more.
+        configs: BTreeMap<String, Option<String>>,
+    },
     /// A partition, new or changed: its whole state.
     Partition {
         /// The topic's id.
@@ -51,9 +64,7 @@ pub enum MetadataRecord {
         topic: TopicId,
         /// The partition's index.
         partition: i32,
-        /// Its assignment.
-        replicas: Vec<NodeId>,
-        /// Leader, ISR, ELR and epochs.
+        /// Its assignment, leader, ISR, ELR and epochs.
         state: PartitionState,
     },
     /// Producer ids below this have been handed out.
@@ -124,7 +135,13 @@ impl MetadataRecord {
 
     /// Reads what [`MetadataRecord::encode`] wrote.
     pub fn decode(value: &[u8]) -> Result<MetadataRecord, MalformedRecord> {
-        serde_json::from_slice(value).map_err(|e| MalformedRecord(e.to_string()))
+        let record = serde_json::from_slice(value).map_err(|e| MalformedRecord(e.to_string()))?;
+        match record {
+            MetadataRecord::Partition { state, .. } if state.replicas.is_empty() => {
+                Err(MalformedRecord("a partition without replicas".to_owned()))
+            }
+            record => Ok(record),
+        }
     }
 }
 
@@ -133,7 +150,8 @@ impl MetadataRecord {
 pub struct AcceptedIsr {
     /// The committed ISR from now on, ascending.
     pub isr: Vec<NodeId>,
-    /// The leader epoch, unchanged.
+    /// The leader epoch: unchanged, unless this has completed a reassignment that removes a replica. Then the leader waits for
+    /// the metadata that says so.
     pub leader_epoch: i32,
     /// The partition epoch, one more than the request's.
     pub partition_epoch: i32,
@@ -146,6 +164,15 @@ pub struct BrokerStatus {
     pub broker_epoch: i64,
     /// Is it fenced?
     pub fenced: bool,
+    /// Is it in controlled shutdown?
+    pub shutting_down: bool,
+}
+
+impl BrokerStatus {
+    /// May it join an ISR?
+    pub fn active(&self) -> bool {
+        !self.fenced && !self.shutting_down
+    }
 }
 
 /// What a partition is told when the metadata that concerns it changed: the state as of one offset of the metadata log.
@@ -153,10 +180,8 @@ pub struct BrokerStatus {
 pub struct PartitionDelta {
     /// The offset of the last record taken in.
     pub metadata_offset: i64,
-    /// The partition's state there.
+    /// The partition's state there, its assignment included.
     pub state: PartitionState,
-    /// Its assignment.
-    pub replicas: Vec<NodeId>,
     /// min.insync.replicas.
     pub min_isr: i32,
     /// All registered brokers there.
@@ -170,8 +195,18 @@ mod tests {
 
     fn record() -> impl Strategy<Value = MetadataRecord> {
         let (epochs, nodes) = (any::<(i32, i32)>(), any::<(Vec<NodeId>, Vec<NodeId>)>());
-        let state = (any::<Option<NodeId>>(), epochs, nodes, any::<Option<NodeId>>()).prop_map(
-            |(leader, (leader_epoch, partition_epoch), (isr, elr), last_known_leader)| PartitionState {
+        let replicas = (prop::collection::vec(any::<NodeId>(), 1..5), any::<(Vec<NodeId>, Vec<NodeId>)>());
+        let state = (any::<Option<NodeId>>(), epochs, nodes, any::<Option<NodeId>>(), replicas).prop_map(
+            |(
+                leader,
+                (leader_epoch, partition_epoch),
+                (isr, elr),
+                last_known_leader,
+                (replicas, (adding, removing)),
+            )| PartitionState {
+                replicas,
+                adding,
+                removing,
                 leader,
                 leader_epoch,
                 isr,
@@ -186,13 +221,16 @@ mod tests {
             }),
             any::<NodeId>().prop_map(|broker| MetadataRecord::FenceBroker { broker }),
             any::<NodeId>().prop_map(|broker| MetadataRecord::UnfenceBroker { broker }),
+            any::<NodeId>().prop_map(|broker| MetadataRecord::ControlledShutdown { broker }),
+            any::<(u128, BTreeMap<String, Option<String>>)>()
+                .prop_map(|(id, configs)| MetadataRecord::TopicConfigs { id: TopicId(id), configs }),
             any::<(String, u128, BTreeMap<String, String>)>().prop_map(|(name, id, configs)| MetadataRecord::Topic {
                 name,
                 id: TopicId(id),
                 configs
             }),
-            (any::<(u128, i32, Vec<NodeId>)>(), state).prop_map(|((topic, partition, replicas), state)| {
-                MetadataRecord::Partition { topic: TopicId(topic), partition, replicas, state }
+            (any::<(u128, i32)>(), state).prop_map(|((topic, partition), state)| {
+                MetadataRecord::Partition { topic: TopicId(topic), partition, state }
             }),
             any::<i64>().prop_map(|next| MetadataRecord::ProducerIds { next }),
         ]
@@ -214,5 +252,8 @@ mod tests {
     fn a_record_of_another_kind_is_refused() {
         assert!(MetadataRecord::decode(br#"{"type":"feature-level","name":"metadata.version"}"#).is_err());
         assert!(MetadataRecord::decode(br#"{"type":"fence-broker","broker":1"#).is_err());
+        let unassigned =
+            MetadataRecord::Partition { topic: TopicId(1), partition: 0, state: PartitionState::default() };
+        assert!(MetadataRecord::decode(&unassigned.encode()).is_err());
     }
 }

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bellwether_wire::Batch;
 use bytes::Bytes;
@@ -12,6 +13,9 @@ use crate::checkpoint::{self, CleanMarker};
 use crate::entry::Entry;
 use crate::error::LogError;
 use crate::segment::Segment;
+
+/// How the name of a folder begins whose log was deleted. What a crash leaves of it is to be removed at the next start.
+pub const DELETED: &str = ".deleted-";
 
 /// The bytes of a log that lives in files.
 #[derive(Debug)]
@@ -167,6 +171,18 @@ impl Files {
         let bytes = self.segments.iter().map(|s| s.size).sum();
         let marker = CleanMarker { segments: self.segments.len() as u64, bytes, end_offset };
         checkpoint::write_clean(&self.dir, marker).map_err(LogError::io(&self.dir.join(checkpoint::CLEAN)))
+    }
+
+    /// Deletes the folder. Nothing can be written afterwards.
+    pub fn delete(&mut self) -> Result<(), LogError> {
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        self.failed = true;
+        let aside = self.dir.with_file_name(format!("{DELETED}{}", COUNT.fetch_add(1, Ordering::Relaxed)));
+        std::fs::rename(&self.dir, &aside).map_err(LogError::io(&self.dir))?;
+        self.segments.clear();
+        // What cannot be removed now is removed at the next start: the log is gone all the same.
+        let _ = std::fs::remove_dir_all(&aside);
+        Ok(())
     }
 
     #[cfg(test)]

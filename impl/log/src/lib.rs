@@ -16,6 +16,7 @@ mod segment;
 
 pub use epoch::EpochCache;
 pub use error::{LogError, TailError};
+pub use files::DELETED;
 pub use log::{Log, LogConfig, Slice, TimestampOffset};
 pub use producer::{ProducerCheck, ProducerError, ProducerStates, WINDOW};
 pub use recovery::Recovery;

@@ -263,6 +263,16 @@ impl Log {
             Storage::Files(files) => files.close(end),
         }
     }
+
+    /// Deletes it, folder and all. The folder gets a name that [`DELETED`] begins first: a crash leaves the log or nothing that
+    /// would be taken for it.
+    pub fn delete(&mut self) -> Result<(), LogError> {
+        if let Storage::Files(files) = &mut self.storage {
+            files.delete()?;
+        }
+        *self = Log::memory(self.config);
+        Ok(())
+    }
 }
 
 #[cfg(test)]

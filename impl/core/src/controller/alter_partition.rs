@@ -1,7 +1,8 @@
 //! AlterPartition: a leader asks for another ISR (KIP-497).
 
-use bellwether_trace::{ErrorCode, Event, IsrMember, NodeId, Rule, TopicPartition};
+use bellwether_trace::{ErrorCode, Event, IsrMember, NodeId, PartitionState, Rule, TopicPartition};
 
+use super::change::{Target, record};
 use super::{Controller, Decision};
 use crate::AcceptedIsr;
 
@@ -27,10 +28,13 @@ impl Controller {
     /// STALE_BROKER_EPOCH, UNKNOWN_TOPIC_OR_PARTITION (without an event), NOT_CONTROLLER for epochs of the future
     /// (KAFKA-14154), FENCED_LEADER_EPOCH, INVALID_REQUEST from anybody but the leader, INVALID_UPDATE_VERSION,
     /// INVALID_REQUEST for an ISR that is not one, INELIGIBLE_REPLICA.
+    ///
+    /// The new ISR may complete a reassignment, in the same record. If that takes the leadership from the sender, it is told
+    /// NEW_LEADER_ELECTED.
     pub fn alter_partition(&mut self, mut request: AlterPartition) -> Decision<Result<AcceptedIsr, ErrorCode>> {
         request.isr.sort_unstable();
         let AlterPartition { broker, broker_epoch, tp, leader_epoch, partition_epoch, isr } = request;
-        let Some(partition) = self.image.partition(tp) else {
+        let Some(state) = self.image.partition(tp) else {
             let stale = self.image.broker(broker).is_none_or(|b| b.broker_epoch != broker_epoch);
             return self.reply(Err(if stale {
                 ErrorCode::StaleBrokerEpoch
@@ -38,50 +42,57 @@ impl Controller {
                 ErrorCode::UnknownTopicOrPartition
             }));
         };
-        let event = move |error: ErrorCode, accepted: Option<(i64, Vec<NodeId>)>, isr: Vec<IsrMember>| {
-            let (metadata_offset, elr) = accepted.unzip();
-            let elr = elr.unwrap_or_default();
-            Event::AlterPartition {
-                tp,
-                broker,
-                broker_epoch,
-                leader_epoch,
-                partition_epoch,
-                isr,
-                error,
-                elr,
-                metadata_offset,
-            }
+        let event = move |error, elr, metadata_offset, completed, isr| Event::AlterPartition {
+            tp,
+            broker,
+            broker_epoch,
+            leader_epoch,
+            partition_epoch,
+            isr,
+            error,
+            elr,
+            metadata_offset,
+            completed,
         };
-        let checked = self.check_alter_partition(broker, broker_epoch, tp, leader_epoch, partition_epoch, &isr);
+        let checked = self.check_alter_partition(state, broker, broker_epoch, leader_epoch, partition_epoch, &isr);
         if let Err(error) = checked {
             let mut decision = self.reply(Err(error));
-            decision.events.push(event(error, None, isr));
+            decision.events.push(event(error, Vec::new(), None, None, isr));
             return decision;
         }
-        let members: Vec<NodeId> = isr.iter().map(|m| m.broker).collect();
-        let elr = self.elr_below(tp, &members, None);
-        let next = self.successor(&partition.state, partition.state.leader, members.clone(), elr.clone());
-        let accepted =
-            AcceptedIsr { isr: members, leader_epoch: next.leader_epoch, partition_epoch: next.partition_epoch };
-        let Some((record, _)) = self.change(tp, next) else {
-            return self.reply(Err(ErrorCode::UnknownTopicOrPartition));
+        let target = Target { isr: isr.iter().map(|m| m.broker).collect(), ..Target::of(state) };
+        let completed = self.completed(target.clone());
+        let completes = completed != target;
+        let (leader, target) = if completes {
+            self.reassigned(tp, state, completed)
+        } else {
+            let elr = self.elr_below(state, &target, self.image.min_isr(tp.topic), None);
+            (state.leader, Target { elr, ..target })
         };
-        self.commit(vec![record], |offset| (vec![event(ErrorCode::None, Some((offset, elr)), isr)], Ok(accepted)))
+        let next = self.successor(state, leader, target);
+        let accepted = AcceptedIsr {
+            isr: next.isr.clone(),
+            leader_epoch: next.leader_epoch,
+            partition_epoch: next.partition_epoch,
+        };
+        let reply = if next.leader == Some(broker) { Ok(accepted) } else { Err(ErrorCode::NewLeaderElected) };
+        let error = reply.as_ref().err().copied().unwrap_or(ErrorCode::None);
+        self.commit(vec![record(tp, next.clone())], |offset| {
+            let elr = next.elr.clone();
+            (vec![event(error, elr, Some(offset), completes.then_some(next), isr)], reply)
+        })
     }
 
     fn check_alter_partition(
         &self,
+        state: &PartitionState,
         broker: NodeId,
         broker_epoch: i64,
-        tp: TopicPartition,
         leader_epoch: i32,
         partition_epoch: i32,
         isr: &[IsrMember],
     ) -> Result<(), ErrorCode> {
         let rules = self.rules;
-        let partition = self.image.partition(tp).ok_or(ErrorCode::UnknownTopicOrPartition)?;
-        let state = &partition.state;
         if self.image.broker(broker).is_none_or(|b| b.broker_epoch != broker_epoch) {
             return Err(ErrorCode::StaleBrokerEpoch);
         }
@@ -97,7 +108,7 @@ impl Controller {
         if !rules.holds(Rule::AlterPartitionEpoch, partition_epoch == state.partition_epoch) {
             return Err(ErrorCode::InvalidUpdateVersion);
         }
-        let replicas = |m: &IsrMember| partition.replicas.contains(&m.broker);
+        let replicas = |m: &IsrMember| state.replicas.contains(&m.broker);
         let distinct = isr.windows(2).all(|pair| matches!(pair, [a, b] if a.broker != b.broker));
         if !isr.iter().all(replicas) || !distinct || !isr.iter().any(|m| m.broker == broker) {
             return Err(ErrorCode::InvalidRequest);
@@ -108,7 +119,7 @@ impl Controller {
             };
             // -1: a leader that does not know the broker epoch (KIP-903).
             let same = member.broker_epoch == -1 || member.broker_epoch == known.broker_epoch;
-            if !rules.holds(Rule::AlterPartitionUnfenced, !known.fenced)
+            if !rules.holds(Rule::AlterPartitionUnfenced, known.active())
                 || !rules.holds(Rule::AlterPartitionBrokerEpoch, same)
             {
                 return Err(ErrorCode::IneligibleReplica);

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use bellwether_trace::{Event, NodeId, PartitionState, TopicId, TopicPartition};
 use bellwether_wire::ResponseError;
 
-use super::{Controller, Decision, configs};
-use crate::MetadataRecord;
+use super::{Controller, Decision, change, configs};
+use crate::{MetadataImage, MetadataRecord};
 
 /// A topic name has at most this many characters (`Topic.MAX_NAME_LENGTH`).
 const MAX_NAME_LENGTH: usize = 249;
@@ -53,7 +53,7 @@ pub struct TopicError {
     pub message: String,
 }
 
-fn refuse<T>(error: ResponseError, message: impl Into<String>) -> Result<T, TopicError> {
+pub(super) fn refuse<T>(error: ResponseError, message: impl Into<String>) -> Result<T, TopicError> {
     Err(TopicError { error, message: message.into() })
 }
 
@@ -69,7 +69,7 @@ impl Controller {
     /// with INVALID_TOPIC_EXCEPTION, TOPIC_ALREADY_EXISTS, INVALID_PARTITIONS, INVALID_REPLICATION_FACTOR,
     /// INVALID_REPLICA_ASSIGNMENT, INVALID_CONFIG, INVALID_REQUEST or POLICY_VIOLATION
     /// (ReplicationControlManager.java). Replicas that are fenced are placed last and start outside of the ISR; the
-    /// leader is the first replica that is unfenced.
+    /// leader is the first replica that is active.
     pub fn create_topics(
         &mut self,
         topics: Vec<CreateTopic>,
@@ -143,23 +143,21 @@ impl Controller {
         let replication_factor = placement.first().map_or(-1, |r| i16::try_from(r.len()).unwrap_or(i16::MAX));
         records.push(MetadataRecord::Topic { name: name.clone(), id, configs: configs.clone() });
         for (partition, replicas) in (0..).zip(placement) {
-            let unfenced = || replicas.iter().copied().filter(|r| self.image.unfenced(*r));
-            let mut isr: Vec<_> = unfenced().collect();
+            let active = || replicas.iter().copied().filter(|r| self.image.active(*r));
+            let (leader, mut isr) = (active().next(), active().collect::<Vec<_>>());
             isr.sort_unstable();
-            let state = PartitionState { leader: unfenced().next(), isr, ..PartitionState::default() };
-            let record =
-                MetadataRecord::Partition { topic: id, partition, replicas: replicas.clone(), state: state.clone() };
-            records.push(record);
+            let state = PartitionState { leader, isr, replicas, ..PartitionState::default() };
             let tp = TopicPartition { topic: id, partition };
+            records.push(change::record(tp, state.clone()));
             let metadata_offset = -1;
             let (topic, elr) = (name.clone(), self.image.elr());
-            events.push(Event::Create { tp, topic, replicas, min_isr, unclean, elr, metadata_offset, state });
+            events.push(Event::Create { tp, topic, min_isr, unclean, elr, metadata_offset, state });
         }
         CreatedTopic { id, num_partitions, replication_factor, configs }
     }
 
     /// Places replicas as `StripedReplicaPlacer` does with one rack: partition p starts at broker (start + p), unfenced
-    /// brokers first, fenced ones when those are used up. The start comes from the topic's random id.
+    /// brokers first, fenced ones when those are used up, and never one in controlled shutdown. The start comes from the topic's random id.
     fn place(&self, topic: &CreateTopic, room: usize) -> Result<Vec<Vec<NodeId>>, TopicError> {
         let partitions = match topic.num_partitions {
             -1 => self.config.num_partitions,
@@ -179,7 +177,8 @@ impl Controller {
         }
         let (partitions, replicas) = (partitions as usize, replicas as usize);
         check_room(partitions, room)?;
-        let (fenced, unfenced): (Vec<_>, Vec<_>) = self.image.brokers().iter().partition(|(_, b)| b.fenced);
+        let (fenced, unfenced): (Vec<_>, Vec<_>) =
+            self.image.brokers().iter().filter(|(_, b)| b.shutting_down.is_none()).partition(|(_, b)| b.fenced);
         let brokers = fenced.len() + unfenced.len();
         if replicas > brokers {
             let message = format!(
@@ -229,17 +228,7 @@ impl Controller {
             if *index != expected {
                 return invalid("partitions should be a consecutive 0-based integer sequence".to_owned());
             }
-            if replicas.is_empty() {
-                return invalid("The manual partition assignment includes an empty replica list.".to_owned());
-            }
-            if let Some(unknown) = replicas.iter().find(|r| self.image.broker(**r).is_none()) {
-                return invalid(format!(
-                    "The manual partition assignment includes broker {unknown}, but no such broker is registered."
-                ));
-            }
-            if replicas.iter().collect::<BTreeSet<_>>().len() != replicas.len() {
-                return invalid("The manual partition assignment includes a broker more than once.".to_owned());
-            }
+            check_replicas(&self.image, replicas)?;
             if replicas.len() != factor {
                 return invalid(format!(
                     "The manual partition assignment includes a partition with {} replica(s), but this is not consistent with \
@@ -247,7 +236,7 @@ impl Controller {
                     replicas.len()
                 ));
             }
-            if !replicas.iter().any(|r| self.image.unfenced(*r)) {
+            if !replicas.iter().any(|r| self.image.active(*r)) {
                 return invalid(format!(
                     "All brokers specified in the manual partition assignment for partition {index} are fenced or in controlled \
                      shutdown."
@@ -258,6 +247,22 @@ impl Controller {
     }
 }
 
+/// Replicas that somebody has chosen (`validateManualPartitionAssignment`): known brokers, each once, at least one.
+pub(super) fn check_replicas(image: &MetadataImage, replicas: &[NodeId]) -> Result<(), TopicError> {
+    let invalid = |message: String| refuse(ResponseError::InvalidReplicaAssignment, message);
+    if replicas.is_empty() {
+        return invalid("The manual partition assignment includes an empty replica list.".to_owned());
+    }
+    if let Some(unknown) = replicas.iter().find(|r| image.broker(**r).is_none()) {
+        let message = "The manual partition assignment includes broker";
+        return invalid(format!("{message} {unknown}, but no such broker is registered."));
+    }
+    if replicas.iter().collect::<BTreeSet<_>>().len() != replicas.len() {
+        return invalid("The manual partition assignment includes a broker more than once.".to_owned());
+    }
+    Ok(())
+}
+
 fn check_room(partitions: usize, room: usize) -> Result<(), TopicError> {
     if partitions > room {
         return refuse(ResponseError::PolicyViolation, "Excessively large number of partitions per request.");
@@ -266,7 +271,7 @@ fn check_room(partitions: usize, room: usize) -> Result<(), TopicError> {
 }
 
 /// Kafka's rules for a topic's name (`Topic.validate`).
-fn check_name(name: &str) -> Result<(), TopicError> {
+pub(super) fn check_name(name: &str) -> Result<(), TopicError> {
     let invalid = |why: &str| refuse(ResponseError::InvalidTopicException, format!("Topic name is invalid: {why}"));
     if name.is_empty() {
         return invalid("the empty string is not allowed");

@@ -3,79 +3,141 @@
 use bellwether_trace::{Change, Event, NodeId, PartitionState, Rule, TopicPartition};
 use bellwether_wire::ResponseError;
 
+use super::change::{Changes, Target, record};
 use super::{Controller, Decision};
-use crate::MetadataRecord;
-
-/// The records of a step, and the changes for its event.
-pub(super) type Changes = (Vec<MetadataRecord>, Vec<Change>);
 
 /// How a broker goes.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Departure {
-    /// Its session ended, or it has stopped cleanly: it has what it had.
+    /// Its session ended, or it stops cleanly: it has what it had.
     Whole,
     /// It has stopped in another way, and may have lost records.
     Unclean,
 }
 
-/// ISR and ELR, as a step leaves them.
-#[derive(Clone, PartialEq, Eq, Debug)]
-struct Sets {
-    isr: Vec<NodeId>,
-    elr: Vec<NodeId>,
+/// What ElectLeaders asks for (`ElectionType`).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ElectionType {
+    /// The first replica of the assignment is to lead.
+    Preferred,
+    /// A partition without a leader is to get one, even one that lacks records.
+    Unclean,
 }
 
 impl Controller {
-    /// Moves the leadership of a partition (ElectLeaders) to another unfenced member of the ISR; the ISR stays. Otherwise
-    /// to whom an election would take, see [`Controller::best_leader`].
-    ///
-    /// UNKNOWN_TOPIC_OR_PARTITION; ELECTION_NOT_NEEDED if it leads already; ELIGIBLE_LEADERS_NOT_AVAILABLE if it may
-    /// not.
-    pub fn elect(&mut self, tp: TopicPartition, leader: NodeId) -> Decision<Result<(), ResponseError>> {
-        let Some(partition) = self.image.partition(tp) else {
+    /// ElectLeaders, for one partition. PREFERRED: ELECTION_NOT_NEEDED if the first replica leads,
+    /// PREFERRED_LEADER_NOT_AVAILABLE if it may not. UNCLEAN: ELECTION_NOT_NEEDED if there is a leader; otherwise whom a
+    /// clean election takes, then the last known leader, then the first active replica, or
+    /// ELIGIBLE_LEADERS_NOT_AVAILABLE. UNKNOWN_TOPIC_OR_PARTITION.
+    pub fn elect_leader(&mut self, tp: TopicPartition, election: ElectionType) -> Decision<Result<(), ResponseError>> {
+        let Some(state) = self.image.partition(tp) else {
             return self.reply(Err(ResponseError::UnknownTopicOrPartition));
         };
-        let state = &partition.state;
-        if state.leader == Some(leader) {
+        let unclean = election == ElectionType::Unclean;
+        let not_needed = if unclean { state.leader.is_some() } else { state.leader == state.replicas.first().copied() };
+        if not_needed {
             return self.reply(Err(ResponseError::ElectionNotNeeded));
         }
-        let sets = Sets { isr: state.isr.clone(), elr: state.elr.clone() };
-        if !self.electable(tp, None, &sets).contains(&leader) {
-            return self.reply(Err(ResponseError::EligibleLeadersNotAvailable));
+        let target = Target::of(state);
+        let candidates = self.electable(state, &target, unclean, |r| self.image.active(r));
+        match (election, candidates.first()) {
+            (ElectionType::Preferred, _) => match state.replicas.first() {
+                Some(first) if candidates.contains(first) => self.lead(tp, *first, false),
+                _ => self.reply(Err(ResponseError::PreferredLeaderNotAvailable)),
+            },
+            (ElectionType::Unclean, Some(first)) => self.lead(tp, *first, true),
+            (ElectionType::Unclean, None) => self.reply(Err(ResponseError::EligibleLeadersNotAvailable)),
         }
-        let Sets { isr, elr } = led_by(leader, sets);
-        let next = self.successor(state, Some(leader), isr, elr);
-        let Some((record, change)) = self.change(tp, next) else {
-            return self.reply(Err(ResponseError::UnknownTopicOrPartition));
-        };
-        self.commit(vec![record], |metadata_offset| (vec![Event::Elect { metadata_offset, change }], Ok(())))
     }
 
-    /// What becomes of the partitions of a broker that is fenced or registers anew
+    /// Moves the leadership of a partition to this broker, if any election may: to an active member of the ISR, which stays
+    /// as it is; or to whom else it falls. `unclean`: as an ElectLeaders request of that type.
+    ///
+    /// UNKNOWN_TOPIC_OR_PARTITION; ELECTION_NOT_NEEDED if it leads already, or for an unclean one if anybody does;
+    /// ELIGIBLE_LEADERS_NOT_AVAILABLE if it may not.
+    pub fn elect(&mut self, tp: TopicPartition, leader: NodeId, unclean: bool) -> Decision<Result<(), ResponseError>> {
+        let Some(state) = self.image.partition(tp) else {
+            return self.reply(Err(ResponseError::UnknownTopicOrPartition));
+        };
+        if state.leader == Some(leader) || unclean && state.leader.is_some() {
+            return self.reply(Err(ResponseError::ElectionNotNeeded));
+        }
+        let anybody = unclean || self.image.unclean(tp.topic);
+        if !self.electable(state, &Target::of(state), anybody, |r| self.image.active(r)).contains(&leader) {
+            return self.reply(Err(ResponseError::EligibleLeadersNotAvailable));
+        }
+        self.lead(tp, leader, unclean)
+    }
+
+    /// Event `elect`.
+    fn lead(&mut self, tp: TopicPartition, leader: NodeId, unclean: bool) -> Decision<Result<(), ResponseError>> {
+        let Some(state) = self.image.partition(tp) else {
+            return self.reply(Err(ResponseError::UnknownTopicOrPartition));
+        };
+        let target = self.led_by(Target::of(state), leader, self.image.min_isr(tp.topic));
+        let state = self.successor(state, Some(leader), target);
+        let change = Change { tp, state: state.clone() };
+        self.commit(vec![record(tp, state)], |metadata_offset| {
+            (vec![Event::Elect { unclean, metadata_offset, change }], Ok(()))
+        })
+    }
+
+    /// Gives a leader to the partitions that have none and whose topic allows unclean elections, one decision each
+    /// (`maybeElectUncleanLeaders`): whoever enables them for a topic waits for nothing else.
+    pub fn elect_orphans(&mut self) -> Vec<Decision<()>> {
+        let orphan = |(tp, state): (TopicPartition, &PartitionState)| {
+            if state.leader.is_some() || !self.image.unclean(tp.topic) {
+                return None;
+            }
+            let candidates = self.electable(state, &Target::of(state), true, |r| self.image.active(r));
+            Some((tp, *candidates.first()?))
+        };
+        let orphans: Vec<_> = self.image.partitions().filter_map(orphan).collect();
+        orphans.into_iter().map(|(tp, leader)| self.lead(tp, leader, false).map_reply(|_| ())).collect()
+    }
+
+    /// Gives the leadership back to the first replica of each partition that another one leads, where it may lead; one
+    /// decision each (`maybeBalancePartitionLeaders`).
+    pub(super) fn elect_preferred(&mut self) -> Vec<Decision<()>> {
+        let astray = |(tp, state): (TopicPartition, &PartitionState)| {
+            let first = *state.replicas.first()?;
+            let elsewhere = state.leader.is_some_and(|leader| leader != first);
+            let may = elsewhere
+                && self.electable(state, &Target::of(state), false, |r| self.image.active(r)).contains(&first);
+            may.then_some((tp, first))
+        };
+        let astray: Vec<_> = self.image.partitions().filter_map(astray).collect();
+        astray.into_iter().map(|(tp, leader)| self.lead(tp, leader, false).map_reply(|_| ())).collect()
+    }
+
+    /// What becomes of the partitions of a broker that is fenced, goes into controlled shutdown or registers anew
     /// (`ReplicationControlManager.generateLeaderAndIsrUpdates`).
     pub(super) fn removal(&self, broker: NodeId, departure: Departure, leaves_isr: bool) -> Changes {
         let mut changes = Changes::default();
         let unclean = departure == Departure::Unclean;
-        for (tp, partition) in self.image.partitions() {
-            let state = &partition.state;
+        for (tp, state) in self.image.partitions() {
             let leads = state.leader == Some(broker);
             let touched = state.isr.contains(&broker) || unclean && state.elr.contains(&broker);
             if !leads && !touched {
                 continue;
             }
-            let mut sets = Sets { isr: state.isr.clone(), elr: state.elr.clone() };
+            let mut target = Target::of(state);
             // Without an ELR the last member stays: nobody else is known to have everything.
-            if leaves_isr && (sets.isr.len() > 1 || self.image.elr()) {
-                sets.isr.retain(|member| *member != broker);
+            if leaves_isr && (target.isr.len() > 1 || self.image.elr()) {
+                target.isr.retain(|member| *member != broker);
             }
             if leaves_isr {
-                sets.elr = self.elr_below(tp, &sets.isr, unclean.then_some(broker));
+                let min_isr = self.image.min_isr(tp.topic);
+                target.elr = self.elr_below(state, &target, min_isr, unclean.then_some(broker));
             }
             // Whoever waits for a leader may get one when the last candidate turns out to be none.
             let orphan = state.leader.is_none() && self.image.elr();
-            let (leader, sets) =
-                if leads || orphan { self.best_leader(tp, broker, sets) } else { (state.leader, sets) };
-            self.push_change(tp, leader, sets, &mut changes);
+            let (leader, target) = if leads || orphan {
+                self.best_leader(tp, state, Some(broker), target)
+            } else {
+                (state.leader, target)
+            };
+            self.push_change(tp, state, leader, target, &mut changes);
         }
         changes
     }
@@ -83,65 +145,50 @@ impl Controller {
     /// What becomes of the partitions without a leader when a broker is unfenced.
     pub(super) fn arrival(&self, broker: NodeId) -> Changes {
         let mut changes = Changes::default();
-        for (tp, partition) in self.image.partitions() {
-            let state = &partition.state;
-            if state.leader.is_some() || !partition.replicas.contains(&broker) {
+        for (tp, state) in self.image.partitions() {
+            if state.leader.is_some() || !state.replicas.contains(&broker) {
                 continue;
             }
-            let sets = Sets { isr: state.isr.clone(), elr: state.elr.clone() };
-            let among = |r: NodeId| r == broker || self.image.unfenced(r);
-            if self.electable_among(tp, &sets, among).contains(&broker) {
-                self.push_change(tp, Some(broker), led_by(broker, sets), &mut changes);
+            let target = Target::of(state);
+            let active = |r: NodeId| r == broker || self.image.active(r);
+            if self.electable(state, &target, self.image.unclean(tp.topic), active).contains(&broker) {
+                let target = self.led_by(target, broker, self.image.min_isr(tp.topic));
+                self.push_change(tp, state, Some(broker), target, &mut changes);
             }
         }
         changes
     }
 
-    /// The ELR that goes with another ISR (`PartitionChangeBuilder.maybePopulateTargetElr`): nobody while the ISR has
-    /// min.insync.replicas; below that, whoever is in the ELR or leaves the ISR, unless its stop was unclean.
-    pub(super) fn elr_below(&self, tp: TopicPartition, isr: &[NodeId], unclean: Option<NodeId>) -> Vec<NodeId> {
-        let Some(partition) = self.image.partition(tp).filter(|_| self.image.elr()) else { return Vec::new() };
-        let (state, replicas) = (&partition.state, &partition.replicas);
-        let min_isr = usize::try_from(self.image.min_isr(tp.topic)).unwrap_or(0).min(replicas.len());
-        let below = isr.len() < min_isr;
-        if !self.rules.holds(Rule::ElrBelowMinIsr, below) {
-            return Vec::new();
-        }
-        let candidate = |r: &NodeId| {
-            let was = state.isr.contains(r) || state.elr.contains(r);
-            // Without the rule above, nobody is taken out of an ELR, not even who is back in the ISR.
-            let back = isr.contains(r) && (below || !state.elr.contains(r));
-            self.rules.holds(Rule::ElrFromIsr, was)
-                && self.rules.holds(Rule::ElrUncleanLeaves, unclean != Some(*r))
-                && !back
-        };
-        let mut elr: Vec<_> = replicas.iter().copied().filter(candidate).collect();
-        elr.sort_unstable();
-        elr
-    }
-
     /// Leader, ISR and ELR after `gone` can lead no longer: the first of the candidates in the order of the assignment.
-    fn best_leader(&self, tp: TopicPartition, gone: NodeId, sets: Sets) -> (Option<NodeId>, Sets) {
-        let candidates = self.electable(tp, Some(gone), &sets);
+    pub(super) fn best_leader(
+        &self,
+        tp: TopicPartition,
+        state: &PartitionState,
+        gone: Option<NodeId>,
+        target: Target,
+    ) -> (Option<NodeId>, Target) {
+        let active = |r: NodeId| Some(r) != gone && self.image.active(r);
+        let candidates = self.electable(state, &target, self.image.unclean(tp.topic), active);
         let preferred = self.preference.filter(|p| candidates.contains(p));
         match preferred.or(candidates.first().copied()) {
-            Some(leader) => (Some(leader), led_by(leader, sets)),
-            None => (None, sets),
+            Some(leader) => (Some(leader), self.led_by(target, leader, self.image.min_isr(tp.topic))),
+            None => (None, target),
         }
-    }
-
-    fn electable(&self, tp: TopicPartition, gone: Option<NodeId>, sets: &Sets) -> Vec<NodeId> {
-        self.electable_among(tp, sets, |r| Some(r) != gone && self.image.unfenced(r))
     }
 
     /// Who may lead, in the order of the assignment (`PartitionChangeBuilder.electAnyLeader`): the active members of the
-    /// ISR, or of the ELR if the ISR is empty; the last known leader if both are; if there is none of them and unclean
+    /// ISR, or of the ELR if the ISR is empty; the last known leader if both are; if there is none of them and `unclean`
     /// elections are allowed, any active replica.
-    fn electable_among(&self, tp: TopicPartition, sets: &Sets, active: impl Fn(NodeId) -> bool) -> Vec<NodeId> {
-        let Some(partition) = self.image.partition(tp) else { return Vec::new() };
-        let replicas: Vec<_> = partition.replicas.iter().copied().filter(|r| active(*r)).collect();
+    fn electable(
+        &self,
+        state: &PartitionState,
+        target: &Target,
+        unclean: bool,
+        active: impl Fn(NodeId) -> bool,
+    ) -> Vec<NodeId> {
+        let Target { replicas, isr, elr, .. } = target;
+        let replicas: Vec<_> = replicas.iter().copied().filter(|r| active(*r)).collect();
         let those = |of: &dyn Fn(&NodeId) -> bool| replicas.iter().copied().filter(|r| of(r)).collect::<Vec<_>>();
-        let Sets { isr, elr } = sets;
         let clean = |r: &NodeId| {
             let eligible = elr.contains(r) && self.rules.holds(Rule::ElectionElrWhenIsrEmpty, isr.is_empty());
             self.rules.holds(Rule::ElectionInSync, isr.contains(r) || eligible)
@@ -151,59 +198,12 @@ impl Controller {
             return found;
         }
         if self.image.elr() && isr.is_empty() && elr.is_empty() {
-            let last = partition.state.last_known_leader;
+            let last = state.last_known_leader;
             let found = those(&|r| self.rules.holds(Rule::ElectionLastKnownLeader, last == Some(*r)));
             if !found.is_empty() {
                 return found;
             }
         }
-        if self.image.unclean(tp.topic) { replicas } else { Vec::new() }
+        if unclean { replicas } else { Vec::new() }
     }
-
-    fn push_change(&self, tp: TopicPartition, leader: Option<NodeId>, sets: Sets, changes: &mut Changes) {
-        let Some(partition) = self.image.partition(tp) else { return };
-        let state = &partition.state;
-        if state.leader == leader && state.isr == sets.isr && state.elr == sets.elr {
-            return;
-        }
-        let next = self.successor(state, leader, sets.isr, sets.elr);
-        if let Some((record, change)) = self.change(tp, next) {
-            changes.0.push(record);
-            changes.1.push(change);
-        }
-    }
-
-    /// The state after a change of leader, ISR or ELR, with its epochs: a new leader epoch if the record sets a leader,
-    /// none included (`PartitionRegistration.merge`; not for a plain change of the ISR since KAFKA-15021), a new partition
-    /// epoch always. Whoever led when the ISR becomes empty is remembered until there is a leader
-    /// (`PartitionChangeBuilder.maybeUpdateLastKnownLeader`).
-    pub(super) fn successor(
-        &self,
-        state: &PartitionState,
-        leader: Option<NodeId>,
-        isr: Vec<NodeId>,
-        elr: Vec<NodeId>,
-    ) -> PartitionState {
-        let new_epoch = leader != state.leader && self.rules.on(Rule::ElectionNewEpoch);
-        let emptied = isr.is_empty() && !state.isr.is_empty();
-        let last_known = if emptied { state.leader } else { state.last_known_leader };
-        PartitionState {
-            leader,
-            leader_epoch: state.leader_epoch.saturating_add(i32::from(new_epoch)),
-            isr,
-            partition_epoch: state.partition_epoch.saturating_add(1),
-            elr,
-            last_known_leader: last_known.filter(|_| leader.is_none()),
-        }
-    }
-}
-
-/// ISR and ELR under a leader: whoever leads without being in the ISR is all of it. Elected from the ELR, it leaves the
-/// others there; elected from neither, it is the only copy that counts.
-fn led_by(leader: NodeId, sets: Sets) -> Sets {
-    if sets.isr.contains(&leader) {
-        return sets;
-    }
-    let elr = if sets.elr.contains(&leader) { sets.elr } else { Vec::new() };
-    Sets { isr: vec![leader], elr: elr.into_iter().filter(|r| *r != leader).collect() }
 }

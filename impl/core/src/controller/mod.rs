@@ -6,22 +6,28 @@
 //! lets the reply out. Sessions are the only state that is not in the log: a controller that starts gives every
 //! unfenced broker a new one, as Kafka's does when it becomes active.
 
+mod alter_configs;
 mod alter_partition;
+mod change;
 mod configs;
 mod create;
 mod election;
+mod reassign;
 
 use std::collections::BTreeMap;
 
-use bellwether_trace::{Change, Event, NodeId, PartitionState, Rule, TopicPartition};
+use bellwether_trace::{Event, NodeId, Rule};
 use bellwether_wire::ResponseError;
 
 use crate::{MetadataImage, MetadataRecord, Millis, ReplayError, Rules, TopicDefaults};
 
 use election::Departure;
 
+pub use alter_configs::ConfigChange;
 pub use alter_partition::AlterPartition;
+pub use configs::{ConfigType, TOPIC_CONFIGS, TopicConfig};
 pub use create::{CreateTopic, CreatedTopic, TopicError};
+pub use election::ElectionType;
 
 /// Producer ids are handed out in blocks of this size (`ProducerIdsBlock.PRODUCER_ID_BLOCK_SIZE`).
 pub const PRODUCER_ID_BLOCK: i32 = 1000;
@@ -37,6 +43,9 @@ pub struct ControllerConfig {
     pub num_partitions: i32,
     /// default.replication.factor.
     pub replication_factor: i16,
+    /// leader.imbalance.check.interval.seconds, in milliseconds: how often preferred leaders get their leaderships back. None
+    /// without auto.leader.rebalance.enable.
+    pub rebalance_ms: Option<u64>,
 }
 
 impl Default for ControllerConfig {
@@ -46,6 +55,7 @@ impl Default for ControllerConfig {
             defaults: TopicDefaults::default(),
             num_partitions: 1,
             replication_factor: 1,
+            rebalance_ms: Some(300_000),
         }
     }
 }
@@ -88,7 +98,7 @@ pub struct Heartbeat {
     pub broker_epoch: i64,
     /// The offset up to which it has taken in the metadata log, -1 for nothing.
     pub metadata_offset: i64,
-    /// It wants to stop: it is fenced, its leaderships move, and it may.
+    /// It wants to stop: its leaderships move, it is fenced, and it may.
     pub want_shut_down: bool,
 }
 
@@ -112,6 +122,15 @@ pub struct ProducerIdBlock {
     pub len: i32,
 }
 
+/// What is known of a live broker, besides what the log says.
+#[derive(Clone, Copy, Debug)]
+struct Session {
+    /// When it was last heard of.
+    heard: Millis,
+    /// How far it has taken in the metadata log, as it said then.
+    metadata_offset: i64,
+}
+
 /// The controller.
 #[derive(Clone, Debug)]
 pub struct Controller {
@@ -119,16 +138,17 @@ pub struct Controller {
     rules: Rules,
     config: ControllerConfig,
     image: MetadataImage,
-    /// When each broker that has a session was last heard of.
-    sessions: BTreeMap<NodeId, Millis>,
+    sessions: BTreeMap<NodeId, Session>,
     preference: Option<NodeId>,
+    /// When it was last looked whether preferred leaders lead.
+    balanced: Option<Millis>,
 }
 
 impl Controller {
     /// A controller over an empty metadata log.
     pub fn new(node: NodeId, rules: Rules, config: ControllerConfig) -> Controller {
         let image = MetadataImage::new(config.defaults);
-        Controller { node, rules, config, image, sessions: BTreeMap::new(), preference: None }
+        Controller { node, rules, config, image, sessions: BTreeMap::new(), preference: None, balanced: None }
     }
 
     /// Takes in a record of the log that is there already, at start.
@@ -167,7 +187,7 @@ impl Controller {
         if let Some(known) = self.image.broker(broker) {
             if known.incarnation == incarnation {
                 let epoch = known.broker_epoch;
-                self.sessions.insert(broker, now);
+                self.touch(now, broker, -1);
                 return self.reply(Ok(epoch));
             }
             if self.session_lives(now, broker) {
@@ -184,7 +204,7 @@ impl Controller {
         // The registration comes last: its offset is the broker epoch, and a broker that has taken it in has the whole
         // step.
         records.push(MetadataRecord::RegisterBroker { broker, incarnation, host, port });
-        self.sessions.insert(broker, now);
+        self.sessions.insert(broker, Session { heard: now, metadata_offset: -1 });
         self.commit(records, |offset| {
             let event = Event::Register { broker, broker_epoch: offset, clean, metadata_offset: offset, changes };
             (vec![event], Ok(offset))
@@ -193,32 +213,64 @@ impl Controller {
 
     /// BrokerHeartbeat: keeps the session alive. Unfences the broker once it has taken in its own registration, and
     /// gives it the partitions that wait for it. STALE_BROKER_EPOCH for anybody but the registered incarnation.
+    ///
+    /// A broker that wants to stop is fenced, and may, if it leads nothing. Otherwise it first goes into controlled shutdown: it
+    /// leads nothing from then on, and is let go when every active broker has taken that in
+    /// (`BrokerHeartbeatManager.calculateNextBrokerState`).
     pub fn heartbeat(&mut self, now: Millis, heartbeat: Heartbeat) -> Decision<Result<HeartbeatReply, ResponseError>> {
         let Heartbeat { broker, broker_epoch, metadata_offset, want_shut_down } = heartbeat;
         let Some(known) = self.image.broker(broker).filter(|b| b.broker_epoch == broker_epoch) else {
             return self.reply(Err(ResponseError::StaleBrokerEpoch));
         };
-        let fenced = known.fenced;
+        let (fenced, shutting_down) = (known.fenced, known.shutting_down);
         let is_caught_up = metadata_offset >= broker_epoch;
-        if want_shut_down {
-            // Kafka moves the leaderships first and fences when the other brokers have seen it; here both are one step.
-            self.sessions.remove(&broker);
-            let reply = HeartbeatReply { is_caught_up, is_fenced: true, should_shut_down: true };
-            return if fenced { self.reply(Ok(reply)) } else { self.fence(broker).map_reply(|_| Ok(reply)) };
+        let reply = |is_fenced, should_shut_down| Ok(HeartbeatReply { is_caught_up, is_fenced, should_shut_down });
+        if fenced {
+            if want_shut_down {
+                self.sessions.remove(&broker);
+                return self.reply(reply(true, true));
+            }
+            self.touch(now, broker, metadata_offset);
+            // Whoever is on its way out comes back with a new registration only.
+            if !is_caught_up || shutting_down.is_some() {
+                return self.reply(reply(true, false));
+            }
+            let (partitions, changes) = self.arrival(broker);
+            let mut records = vec![MetadataRecord::UnfenceBroker { broker }];
+            records.extend(partitions);
+            return self.commit(records, |metadata_offset| {
+                (vec![Event::Unfence { broker, metadata_offset, changes }], reply(false, false))
+            });
         }
-        self.sessions.insert(broker, now);
-        let is_fenced = fenced && !is_caught_up;
-        let reply = HeartbeatReply { is_caught_up, is_fenced, should_shut_down: false };
-        if !fenced || is_fenced {
-            return self.reply(Ok(reply));
+        self.touch(now, broker, metadata_offset);
+        let leads = self.image.partitions().any(|(_, state)| state.leader == Some(broker));
+        match shutting_down {
+            None if !want_shut_down => self.reply(reply(false, false)),
+            None if leads => self.begin_shutdown(broker).map_reply(|()| reply(false, false)),
+            Some(offset) if leads || !self.all_active_have(offset) => self.reply(reply(false, false)),
+            _ => self.fence(broker).map_reply(|()| reply(true, true)),
         }
-        let (partitions, changes) = self.arrival(broker);
-        let mut records = vec![MetadataRecord::UnfenceBroker { broker }];
-        records.extend(partitions);
-        self.commit(records, |metadata_offset| (vec![Event::Unfence { broker, metadata_offset, changes }], Ok(reply)))
     }
 
-    /// Fences the brokers whose session ended, one decision each.
+    /// Puts a broker into controlled shutdown (KIP-841): it leaves every ISR (without eligible leader replicas, of more than
+    /// one member) and leads nothing, as if it were fenced, and still follows.
+    fn begin_shutdown(&mut self, broker: NodeId) -> Decision<()> {
+        let leaves = self.rules.on(Rule::ShutdownLeavesIsr);
+        let (mut records, changes) =
+            if leaves { self.removal(broker, Departure::Whole, true) } else { Default::default() };
+        // Last, so that who has taken it in has the whole step.
+        records.push(MetadataRecord::ControlledShutdown { broker });
+        self.commit(records, |metadata_offset| (vec![Event::ShutDown { broker, metadata_offset, changes }], ()))
+    }
+
+    /// Have all active brokers said that they have the metadata log up to this offset?
+    fn all_active_have(&self, offset: i64) -> bool {
+        let mut active = self.image.brokers().iter().filter(|(_, b)| b.active());
+        active.all(|(id, _)| self.sessions.get(id).is_some_and(|s| s.metadata_offset >= offset))
+    }
+
+    /// What time brings: fences the brokers whose session ended, and now and then lets preferred leaders lead; one decision
+    /// each.
     pub fn tick(&mut self, now: Millis) -> Vec<Decision<()>> {
         let unfenced: Vec<_> = self.image.brokers().iter().filter(|(_, b)| !b.fenced).map(|(id, _)| *id).collect();
         let mut decisions = Vec::new();
@@ -227,14 +279,26 @@ impl Controller {
                 decisions.push(self.fence(broker));
             }
         }
+        if self.balanced.is_none() {
+            // A controller that died between a topic's new configuration and its elections left them to the next one.
+            decisions.extend(self.elect_orphans());
+        }
+        let last = *self.balanced.get_or_insert(now);
+        if self.config.rebalance_ms.is_some_and(|every| now.saturating_sub(last) >= every) {
+            self.balanced = Some(now);
+            decisions.extend(self.elect_preferred());
+        }
         decisions
     }
 
     /// When [`Controller::tick`] has something to do next, at the earliest.
     pub fn next_tick(&self) -> Option<Millis> {
         let unfenced = self.image.brokers().iter().filter(|(_, b)| !b.fenced);
-        let last_heard = unfenced.map(|(id, _)| self.sessions.get(id).copied().unwrap_or(0));
-        last_heard.min().map(|last| last.saturating_add(self.config.session_timeout_ms).saturating_add(1))
+        let last_heard = unfenced.map(|(id, _)| self.sessions.get(id).map_or(0, |s| s.heard));
+        let session =
+            last_heard.min().map(|last| last.saturating_add(self.config.session_timeout_ms).saturating_add(1));
+        let balance = self.config.rebalance_ms.zip(self.balanced).map(|(every, last)| last.saturating_add(every));
+        session.into_iter().chain(balance).min()
     }
 
     /// Fences a broker: it leaves every ISR (without eligible leader replicas, of more than one member) and leads nothing. Nothing happens if it is fenced
@@ -272,12 +336,18 @@ impl Controller {
     fn session_lives(&mut self, now: Millis, broker: NodeId) -> bool {
         let unfenced = self.image.unfenced(broker);
         let timeout = self.config.session_timeout_ms;
-        let last = if unfenced {
-            Some(*self.sessions.entry(broker).or_insert(now))
+        let session = if unfenced {
+            Some(*self.sessions.entry(broker).or_insert(Session { heard: now, metadata_offset: -1 }))
         } else {
             self.sessions.get(&broker).copied()
         };
-        last.is_some_and(|last| now.saturating_sub(last) <= timeout)
+        session.is_some_and(|s| now.saturating_sub(s.heard) <= timeout)
+    }
+
+    /// A broker was heard of.
+    fn touch(&mut self, now: Millis, broker: NodeId, metadata_offset: i64) {
+        let session = self.sessions.entry(broker).or_insert(Session { heard: now, metadata_offset });
+        *session = Session { heard: now, metadata_offset: session.metadata_offset.max(metadata_offset) };
     }
 
     /// An answer that changes nothing.
@@ -294,14 +364,6 @@ impl Controller {
         }
         let (events, reply) = finish(self.image.offset());
         Decision { first_offset, records, events, reply }
-    }
-
-    /// The record that puts a partition into another state, and the change for the event.
-    fn change(&self, tp: TopicPartition, state: PartitionState) -> Option<(MetadataRecord, Change)> {
-        let replicas = self.image.partition(tp)?.replicas.clone();
-        let record =
-            MetadataRecord::Partition { topic: tp.topic, partition: tp.partition, replicas, state: state.clone() };
-        Some((record, Change { tp, state }))
     }
 }
 

@@ -15,8 +15,9 @@ fn topic(configs: &[(&str, &str)]) -> MetadataRecord {
 
 fn partition(index: i32, replicas: &[NodeId]) -> MetadataRecord {
     let leader = replicas.first().copied();
-    let state = PartitionState { leader, isr: replicas.to_vec(), ..PartitionState::default() };
-    MetadataRecord::Partition { topic: T, partition: index, replicas: replicas.to_vec(), state }
+    let (isr, replicas) = (replicas.to_vec(), replicas.to_vec());
+    let state = PartitionState { leader, isr, replicas, ..PartitionState::default() };
+    MetadataRecord::Partition { topic: T, partition: index, state }
 }
 
 fn tp(partition: i32) -> TopicPartition {
@@ -55,11 +56,11 @@ fn a_partition_is_told_the_state_as_of_the_image() {
     let records = [register(1), topic(&[]), partition(0, &[1])];
     image.apply_batch(10, &records).unwrap();
     let delta = image.delta(tp(0)).unwrap();
-    assert_eq!((delta.metadata_offset, delta.min_isr, &delta.replicas[..]), (12, 2, &[1][..]));
-    assert_eq!(delta.brokers.get(&1), Some(&BrokerStatus { broker_epoch: 10, fenced: true }));
+    assert_eq!((delta.metadata_offset, delta.min_isr, &delta.state.replicas[..]), (12, 2, &[1][..]));
+    assert_eq!(delta.brokers.get(&1), Some(&BrokerStatus { broker_epoch: 10, fenced: true, shutting_down: false }));
     image.apply(13, &MetadataRecord::UnfenceBroker { broker: 1 }).unwrap();
     let later = image.delta(tp(0)).unwrap();
-    assert_eq!(later.brokers.get(&1), Some(&BrokerStatus { broker_epoch: 10, fenced: false }));
+    assert_eq!(later.brokers.get(&1), Some(&BrokerStatus { broker_epoch: 10, fenced: false, shutting_down: false }));
     assert_eq!(delta.brokers.get(&1).map(|b| b.fenced), Some(true), "an earlier delta stays as it was");
     assert!(image.delta(tp(1)).is_none());
 }

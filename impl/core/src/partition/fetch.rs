@@ -11,9 +11,11 @@ impl Partition {
     /// superseded.
     ///
     /// Checks in Kafka's order (Partition.fetchRecords, readFromLocalLog): leader epoch, leadership, broker epoch, divergence
-    /// (KIP-595), offset. A replica that is not assigned gets UNKNOWN_LEADER_EPOCH, without an event.
+    /// (KIP-595), offset. A broker that is none of the replicas here, in the same leader epoch, knows more than this leader or
+    /// less: UNKNOWN_LEADER_EPOCH (`Partition.followerReplicaOrThrow`). So does whoever says that it is this broker, without an
+    /// event.
     pub fn receive(&mut self, now: Millis, fetch: &FetchIn, fx: &mut Effects) -> FetchAnswer {
-        if self.applied.is_some() && (fetch.follower == self.node || !self.replicas.contains(&fetch.follower)) {
+        if self.applied.is_some() && fetch.follower == self.node {
             return FetchAnswer::Error(ErrorCode::UnknownLeaderEpoch);
         }
         self.parked.retain(|parked| parked.follower != fetch.follower);
@@ -56,6 +58,9 @@ impl Partition {
         }
         if self.leading.is_none() {
             return error(ErrorCode::NotLeaderOrFollower);
+        }
+        if !self.replicas.contains(&fetch.follower) {
+            return error(ErrorCode::UnknownLeaderEpoch);
         }
         let registered = self.brokers.get(&fetch.follower).map(|b| b.broker_epoch);
         if !self.rules.holds(Rule::FetchBrokerEpoch, registered.is_none_or(|epoch| fetch.broker_epoch >= epoch)) {

@@ -4,7 +4,7 @@ use bellwether_trace::{ErrorCode, Event, IsrMember, NodeId, Rule};
 
 use super::Partition;
 use super::role::Remote;
-use crate::{AcceptedIsr, Effect, Effects, Millis};
+use crate::{AcceptedIsr, BrokerStatus, Effect, Effects, Millis};
 
 /// An AlterPartition request in flight.
 #[derive(Clone, Copy, Debug)]
@@ -26,7 +26,7 @@ pub enum Refusal {
     BelowHighWatermark,
     /// Its log does not reach the start of the leader's epoch (KAFKA-7128).
     BelowEpochStart,
-    /// It is fenced, or not registered (KIP-841).
+    /// It is fenced, in controlled shutdown, or not registered (KIP-841).
     Fenced,
     /// Its last fetch came from another incarnation than the registered one (KIP-903).
     StaleBrokerEpoch,
@@ -63,7 +63,8 @@ impl Partition {
 
     /// Takes the outcome of the proposal in: event `learn-isr`. False, without an event, if none is in flight.
     ///
-    /// Accepted: the ISR is committed, unless newer metadata said so before. INELIGIBLE_REPLICA: it certainly was not
+    /// Accepted: the ISR is committed, unless newer metadata said so before, or the answer is of another leader epoch, as when a
+    /// reassignment was completed by it. INELIGIBLE_REPLICA: it certainly was not
     /// accepted and is dropped. Any other error leaves it pending until newer metadata comes, since another request of this
     /// leader may have been (Partition.handleAlterPartitionError).
     pub fn learn_isr(&mut self, now: Millis, answer: Result<AcceptedIsr, ErrorCode>, fx: &mut Effects) -> bool {
@@ -134,7 +135,7 @@ impl Partition {
         if !self.rules.holds(Rule::IsrExpandEpochStart, reaches(leading.epoch_start)) {
             return Err(Refusal::BelowEpochStart);
         }
-        if !self.rules.holds(Rule::IsrExpandUnfenced, self.brokers.get(&remote.id).is_some_and(|b| !b.fenced)) {
+        if !self.rules.holds(Rule::IsrExpandUnfenced, self.is_active(remote.id)) {
             return Err(Refusal::Fenced);
         }
         if !self.rules.holds(Rule::IsrExpandBrokerEpoch, self.is_registered(remote)) {
@@ -143,9 +144,13 @@ impl Partition {
         Ok(())
     }
 
-    /// Unfenced, and the registered incarnation.
+    /// Active, and the registered incarnation.
     pub(super) fn is_eligible(&self, remote: &Remote) -> bool {
-        self.brokers.get(&remote.id).is_some_and(|b| !b.fenced) && self.is_registered(remote)
+        self.is_active(remote.id) && self.is_registered(remote)
+    }
+
+    fn is_active(&self, id: NodeId) -> bool {
+        self.brokers.get(&id).is_some_and(BrokerStatus::active)
     }
 
     fn is_registered(&self, remote: &Remote) -> bool {

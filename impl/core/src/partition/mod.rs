@@ -55,6 +55,8 @@ pub struct Partition {
     isr: Vec<NodeId>,
     partition_epoch: i32,
     replicas: Vec<NodeId>,
+    /// This replica is none any more: its log is gone.
+    removed: bool,
     min_isr: i32,
     brokers: Arc<BTreeMap<NodeId, BrokerStatus>>,
 
@@ -92,6 +94,7 @@ impl Partition {
             isr: Vec::new(),
             partition_epoch: -1,
             replicas: Vec::new(),
+            removed: false,
             min_isr: 1,
             brokers: Arc::new(BTreeMap::new()),
             leading: None,
@@ -156,6 +159,11 @@ impl Partition {
     /// The assignment.
     pub fn replicas(&self) -> &[NodeId] {
         &self.replicas
+    }
+
+    /// Has metadata taken the partition from this broker? Then the machine has done its last step, and its log is deleted.
+    pub fn is_removed(&self) -> bool {
+        self.removed
     }
 
     /// Where each leader epoch begins.

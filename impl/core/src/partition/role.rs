@@ -1,5 +1,6 @@
 //! Taking metadata over: who leads, in which epoch, with which ISR.
 
+use bellwether_log::{EpochCache, ProducerStates};
 use bellwether_trace::{Event, NodeId, PartitionState, Rule};
 use bellwether_wire::ResponseError;
 
@@ -72,6 +73,9 @@ impl Partition {
     ///
     /// A new leader epoch answers all that waits with NOT_LEADER_OR_FOLLOWER, and forgets where the followers' logs ended,
     /// also if the leader stays (`leader.forgets-followers`; Kafka's `Partition.makeLeader` keeps it then).
+    ///
+    /// Metadata that gives the partition to other brokers only: the log is deleted, and this is the last step, see
+    /// [`Partition::is_removed`].
     pub fn apply(&mut self, now: Millis, delta: &PartitionDelta, fx: &mut Effects) -> bool {
         if self.applied.is_some_and(|applied| delta.metadata_offset <= applied) {
             return false;
@@ -79,12 +83,12 @@ impl Partition {
         self.applied = Some(delta.metadata_offset);
         self.brokers.clone_from(&delta.brokers);
         self.min_isr = delta.min_isr;
-        if self.replicas != delta.replicas {
-            self.replicas.clone_from(&delta.replicas);
+        let state = &delta.state;
+        if self.replicas != state.replicas {
+            self.replicas.clone_from(&state.replicas);
             self.assign_remotes();
         }
-
-        let state = &delta.state;
+        self.removed = !self.replicas.contains(&self.node);
         // Otherwise an AlterPartition response told it before: leader and epochs are those that it has.
         let newer = state.partition_epoch > self.partition_epoch;
         let moved = newer && (self.leader != state.leader || self.leader_epoch != state.leader_epoch);
@@ -94,7 +98,14 @@ impl Partition {
             self.partition_epoch = state.partition_epoch;
             self.pending = None;
         }
-        if moved {
+        if self.removed {
+            fx.push(Effect::Delete);
+            (self.leader, self.leader_epoch) = (state.leader, state.leader_epoch);
+            self.leading = None;
+            (self.log_start, self.log_end, self.high_watermark) = (0, 0, 0);
+            (self.epochs, self.producers) = (EpochCache::default(), ProducerStates::default());
+            self.parked.clear();
+        } else if moved {
             epochs_changed = self.take_role(now, state, fx);
         }
         fx.trace(Event::Apply {
@@ -108,6 +119,9 @@ impl Partition {
                 // A replica has no use for these: they stand here as the controller decided them.
                 elr: state.elr.clone(),
                 last_known_leader: state.last_known_leader,
+                replicas: self.replicas.clone(),
+                adding: state.adding.clone(),
+                removing: state.removing.clone(),
             },
             log_end: self.log_end,
             high_watermark: self.high_watermark,
@@ -115,11 +129,12 @@ impl Partition {
         if epochs_changed {
             fx.push(Effect::WriteEpochs);
         }
-        if moved {
+        if moved || self.removed {
             for waiting in self.waiting.drain(..) {
                 fx.push(Effect::Produced { token: waiting.token, result: Err(ResponseError::NotLeaderOrFollower) });
             }
-            fx.push(Effect::Follow { leader: self.leader.filter(|leader| *leader != self.node) });
+            let follows = self.leader.filter(|leader| *leader != self.node && !self.removed);
+            fx.push(Effect::Follow { leader: follows });
             // Whatever is parked here is answered now: the leadership that it was sent to is over.
             fx.push(Effect::LogGrew);
             fx.push(Effect::HighWatermarkMoved);

@@ -401,3 +401,18 @@ fn a_record_is_found_by_its_time() {
 }
 
 mod properties;
+
+#[test]
+fn a_deleted_log_is_empty_and_its_folder_is_gone() {
+    let parent = dir();
+    let folder = parent.path().join("t-0");
+    let (in_files, _) = Log::open(&folder, SMALL).expect("opens");
+    for mut log in [in_files, Log::memory(SMALL)] {
+        log.append(&batch(3, 10, 0), 0, 1).expect("appends");
+        log.delete().expect("deletes");
+        assert_eq!((log.start_offset(), log.end_offset(), log.size()), (0, 0, 0));
+    }
+    assert_eq!(fs::read_dir(parent.path()).expect("a list").count(), 0);
+    let (log, recovery) = Log::open(&folder, SMALL).expect("opens");
+    assert_eq!((log.end_offset(), recovery.epochs.len()), (0, 0));
+}

@@ -147,7 +147,7 @@ fn each_rule_of_the_elr_makes_a_difference() {
     });
     differs(Rule::ElectionElrWhenIsrEmpty, &|f| {
         shrink(f, &[1]);
-        let _ = f.run(|c, _| c.elect(TP, 2));
+        let _ = f.run(|c, _| c.elect(TP, 2, false));
     });
     differs(Rule::ElectionLastKnownLeader, &|f| {
         for broker in [3, 2, 1] {

@@ -1,6 +1,6 @@
 //! Each guard refuses with its rule on, and lets pass with it off.
 
-use bellwether_trace::{Change, ErrorCode};
+use bellwether_trace::ErrorCode;
 
 use super::*;
 use crate::AcceptedIsr;
@@ -99,7 +99,7 @@ fn an_unknown_partition_is_no_event() {
 fn a_request_of_an_earlier_leader_epoch_is_fenced() {
     refused_by_rule(Rule::AlterPartitionLeaderEpoch, ErrorCode::FencedLeaderEpoch, |fixture| {
         for leader in [2, 1] {
-            fixture.run(|c, _| c.elect(TP, leader)).reply.unwrap();
+            fixture.run(|c, _| c.elect(TP, leader, false)).reply.unwrap();
         }
         AlterPartition { leader_epoch: 0, ..fixture.alter(&[1, 2]) }
     });
@@ -214,7 +214,7 @@ fn a_broker_that_registers_anew_leaves_the_isr_and_leads_nothing() {
 fn an_election_goes_to_an_unfenced_member_of_the_isr_only() {
     let mut fixture = Fixture::new(Rules::all());
     propose(&mut fixture, &[1, 2]).unwrap();
-    let elect = |fixture: &mut Fixture, leader| fixture.run(|c, _| c.elect(TP, leader));
+    let elect = |fixture: &mut Fixture, leader| fixture.run(|c, _| c.elect(TP, leader, false));
     assert_eq!(elect(&mut fixture, 3).reply, Err(ResponseError::EligibleLeadersNotAvailable), "not in the ISR");
     assert_eq!(elect(&mut fixture, 1).reply, Err(ResponseError::ElectionNotNeeded));
     assert_eq!(elect(&mut fixture, 8).reply, Err(ResponseError::EligibleLeadersNotAvailable), "not a replica");
@@ -222,14 +222,14 @@ fn an_election_goes_to_an_unfenced_member_of_the_isr_only() {
     assert_eq!(fixture.summary(), (Some(2), 1, vec![1, 2], 2));
     let change = Change { tp: TP, state: fixture.state().clone() };
     let metadata_offset = fixture.controller.image().offset();
-    assert_eq!(decision.events, vec![Event::Elect { metadata_offset, change }]);
+    assert_eq!(decision.events, vec![Event::Elect { unclean: false, metadata_offset, change }]);
 }
 
 #[test]
 fn an_unclean_topic_prefers_a_clean_election() {
     let mut fixture = Fixture::with_topic(Rules::all(), &[("unclean.leader.election.enable", "true")]);
     propose(&mut fixture, &[1, 2]).unwrap();
-    let elected = fixture.run(|c, _| c.elect(TP, 3)).reply;
+    let elected = fixture.run(|c, _| c.elect(TP, 3, false)).reply;
     assert_eq!(elected, Err(ResponseError::EligibleLeadersNotAvailable), "1 and 2 are in sync");
 }
 
@@ -242,7 +242,7 @@ fn an_election_never_goes_to_a_broker_outside_of_the_assignment() {
         let _ = fixture.fence(broker);
     }
     assert_eq!(fixture.state().leader, None);
-    let elected = fixture.run(|c, _| c.elect(TP, 4)).reply;
+    let elected = fixture.run(|c, _| c.elect(TP, 4, false)).reply;
     assert_eq!(elected, Err(ResponseError::EligibleLeadersNotAvailable));
 }
 
@@ -300,17 +300,6 @@ fn a_broker_is_unfenced_once_it_has_taken_in_its_own_registration() {
     let metadata_offset = fixture.controller.image().offset();
     assert_eq!(late.reply, Ok(running));
     assert_eq!(late.events, vec![Event::Unfence { broker: 4, metadata_offset, changes: Vec::new() }]);
-}
-
-#[test]
-fn a_broker_that_wants_to_stop_is_fenced_and_may() {
-    let mut fixture = Fixture::new(Rules::all());
-    let bye = Heartbeat { broker: 1, broker_epoch: fixture.epoch(1), metadata_offset: 99, want_shut_down: true };
-    let decision = fixture.run(|c, now| c.heartbeat(now, bye));
-    assert!(decision.reply.unwrap().should_shut_down);
-    assert!(matches!(decision.events.as_slice(), [Event::Fence { broker: 1, .. }]));
-    assert_eq!(fixture.state().leader, Some(2));
-    assert!(fixture.register(1, 2).is_ok(), "its next process need not wait for a session to end");
 }
 
 #[test]
@@ -378,7 +367,7 @@ mod mutants {
     fn without_election_in_sync_anybody_leads() {
         let mut fixture = Fixture::new(Rules::without(Rule::ElectionInSync));
         propose(&mut fixture, &[1, 2]).unwrap();
-        assert_eq!(fixture.run(|c, _| c.elect(TP, 3)).reply, Ok(()));
+        assert_eq!(fixture.run(|c, _| c.elect(TP, 3, false)).reply, Ok(()));
         assert_eq!(fixture.summary(), (Some(3), 1, vec![3], 2));
         let _ = fixture.fence(3);
         assert_eq!(fixture.summary(), (Some(1), 2, vec![1], 3));

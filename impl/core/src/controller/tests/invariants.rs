@@ -7,7 +7,7 @@ use bellwether_trace::ErrorCode;
 use proptest::prelude::*;
 
 use super::*;
-use crate::{MetadataImage, PartitionRegistration};
+use crate::MetadataImage;
 
 /// Something that reaches the controller. Epochs are the current ones, less `behind`.
 #[derive(Clone, Debug)]
@@ -34,6 +34,18 @@ enum Input {
     },
     Elect {
         leader: NodeId,
+        unclean: bool,
+    },
+    ElectLeader {
+        election: ElectionType,
+    },
+    ElectOrphans,
+    Reassign {
+        wanted: Option<Vec<NodeId>>,
+    },
+    Configure {
+        name: &'static str,
+        value: &'static str,
     },
     Prefer {
         leader: Option<NodeId>,
@@ -70,14 +82,26 @@ fn input() -> impl Strategy<Value = Input> {
     prop_oneof![
         4 => (broker(), 1..=5u128, any::<bool>())
             .prop_map(|(broker, incarnation, clean)| Input::Register { broker, incarnation, clean }),
-        8 => (broker(), off(), prop::bool::weighted(0.8), prop::bool::weighted(0.05)).prop_map(
+        8 => (broker(), off(), prop::bool::weighted(0.8), prop::bool::weighted(0.1)).prop_map(
             |(broker, behind, caught_up, want_shut_down)| {
                 Input::Heartbeat { broker, behind: behind.into(), caught_up, want_shut_down }
             }
         ),
         2 => (0..=2 * TIMEOUT, any::<bool>()).prop_map(|(millis, ticks)| Input::Pass { millis, ticks }),
         3 => broker().prop_map(|broker| Input::Fence { broker }),
-        3 => broker().prop_map(|leader| Input::Elect { leader }),
+        3 => (broker(), any::<bool>()).prop_map(|(leader, unclean)| Input::Elect { leader, unclean }),
+        2 => prop_oneof![Just(ElectionType::Preferred), Just(ElectionType::Unclean)]
+            .prop_map(|election| Input::ElectLeader { election }),
+        1 => Just(Input::ElectOrphans),
+        4 => prop_oneof![1 => Just(None), 3 => subset().prop_shuffle().prop_map(Some)]
+            .prop_map(|wanted| Input::Reassign { wanted }),
+        2 => prop_oneof![
+            3 => prop_oneof![Just("1"), Just("2"), Just("3")].prop_map(|value| ("min.insync.replicas", value)),
+            1 => prop_oneof![3 => Just("false"), 1 => Just("true")]
+                .prop_map(|value| ("unclean.leader.election.enable", value)),
+            1 => Just(("retention.ms", "1000")),
+        ]
+        .prop_map(|(name, value)| Input::Configure { name, value }),
         1 => proptest::option::of(broker()).prop_map(|leader| Input::Prefer { leader }),
         8 => (prop_oneof![6 => Just(None), 1 => broker().prop_map(Some)], subset(), off(), off(), off(), off()).prop_map(
             |(broker, isr, leader_epoch, partition_epoch, sender, member)| {
@@ -96,6 +120,10 @@ struct Run {
     /// Who led in each leader epoch.
     leaders: BTreeMap<(TopicPartition, i32), Option<NodeId>>,
     next_producer_id: i64,
+    /// The last step was an election that may be unclean.
+    unclean: bool,
+    /// The ISR that the last step was asked for.
+    asked: Option<Vec<NodeId>>,
 }
 
 type Verdict = Result<(), String>;
@@ -109,7 +137,13 @@ impl Run {
     fn new(rules: Rules, elr: bool) -> Run {
         let configs = [("min.insync.replicas", "2")];
         let new = if elr { Fixture::with_topic } else { Fixture::without_elr };
-        Run { fixture: new(rules, &configs), leaders: BTreeMap::new(), next_producer_id: 0 }
+        Run {
+            fixture: new(rules, &configs),
+            leaders: BTreeMap::new(),
+            next_producer_id: 0,
+            unclean: false,
+            asked: None,
+        }
     }
 
     fn step(&mut self, input: Input) -> Verdict {
@@ -124,7 +158,7 @@ impl Run {
                     let Event::Register { clean: told, .. } = event else { continue };
                     let clean = clean && before.broker(broker).is_some();
                     demand(*told == clean, || format!("{broker} registers clean={told}"))?;
-                    let eligible = image.partitions().any(|(_, p)| p.state.elr.contains(&broker));
+                    let eligible = image.partitions().any(|(_, p)| p.elr.contains(&broker));
                     demand(clean || !eligible, || format!("{broker} is in an ELR after an unclean stop"))?;
                 }
                 if let Ok(epoch) = decision.reply {
@@ -149,20 +183,36 @@ impl Run {
                 self.fixture.now += millis;
                 let now = self.fixture.now;
                 let decisions = if ticks { self.fixture.controller.tick(now) } else { Vec::new() };
-                for decision in &decisions {
-                    demand(decision.first_offset == self.fixture.log.len() as i64, || "a gap in the log".into())?;
-                    self.fixture.log.extend(decision.records.iter().cloned());
+                return self.judge_all(before, decisions);
+            }
+            Input::ElectOrphans => {
+                let decisions = self.fixture.controller.elect_orphans();
+                return self.judge_all(before, decisions);
+            }
+            Input::ElectLeader { election } => self.fixture.run(|c, _| c.elect_leader(TP, election)).events,
+            Input::Reassign { wanted } => {
+                let decision = self.fixture.run(|c, _| c.reassign(TP, wanted, true));
+                demand(decision.reply.is_ok() || decision.records.is_empty(), || "refused and written".into())?;
+                decision.events
+            }
+            Input::Configure { name, value } => {
+                let change = [(name.to_owned(), ConfigChange::Set(value.to_owned()))];
+                let decision = self.fixture.run(|c, _| c.alter_configs("orders", &change, false));
+                demand(decision.reply == Ok(()), || format!("{:?}", decision.reply))?;
+                let image = self.fixture.controller.image();
+                if before.min_isr(TOPIC) != image.min_isr(TOPIC)
+                    && let (Some(was), Some(is)) = (before.partition(TP), image.partition(TP))
+                {
+                    let renewed = is.partition_epoch == was.partition_epoch + 1;
+                    demand(renewed, || format!("an ISR is taken that is of the old value: {was:?} then {is:?}"))?;
+                    let below = is.isr.len() < (image.min_isr(TOPIC) as usize).min(is.replicas.len());
+                    let kept = (&is.elr, is.last_known_leader) == (&was.elr, was.last_known_leader);
+                    demand(kept || !below, || format!("cleared: {was:?} then {is:?}"))?;
                 }
-                let mut image = before.clone();
-                for decision in decisions {
-                    let earlier = image.clone();
-                    image.apply_batch(decision.first_offset, &decision.records).map_err(|e| e.to_string())?;
-                    judge_events(&earlier, &image, &decision.events)?;
-                }
-                return self.judge(&before, false);
+                decision.events
             }
             Input::Fence { broker } => self.fixture.fence(broker).events,
-            Input::Elect { leader } => self.fixture.run(|c, _| c.elect(TP, leader)).events,
+            Input::Elect { leader, unclean } => self.fixture.run(|c, _| c.elect(TP, leader, unclean)).events,
             Input::Prefer { leader } => {
                 self.fixture.controller.prefer(leader);
                 Vec::new()
@@ -203,19 +253,46 @@ impl Run {
             }
         };
         judge_events(&before, self.fixture.controller.image(), &events)?;
+        self.asked = events.iter().find_map(|e| match e {
+            Event::AlterPartition { isr, .. } => Some(isr.iter().map(|m| m.broker).collect()),
+            _ => None,
+        });
+        self.unclean = events.iter().any(|e| matches!(e, Event::Elect { unclean: true, .. }));
         self.judge(&before, true)
+    }
+
+    /// Several decisions in a row, each judged by what it says.
+    fn judge_all(&mut self, before: MetadataImage, decisions: Vec<Decision<()>>) -> Verdict {
+        for decision in &decisions {
+            demand(decision.first_offset == self.fixture.log.len() as i64, || "a gap in the log".into())?;
+            self.fixture.log.extend(decision.records.iter().cloned());
+        }
+        let mut image = before.clone();
+        for decision in decisions {
+            let earlier = image.clone();
+            image.apply_batch(decision.first_offset, &decision.records).map_err(|e| e.to_string())?;
+            judge_events(&earlier, &image, &decision.events)?;
+        }
+        self.judge(&before, false)
     }
 
     /// The invariants, after a step from `before`, or after several.
     fn judge(&mut self, before: &MetadataImage, one_step: bool) -> Verdict {
-        let image = self.fixture.controller.image();
-        for (tp, PartitionRegistration { replicas, state }) in image.partitions() {
-            let fenced = |b: &NodeId| !image.unfenced(*b);
+        let (image, unclean) = (self.fixture.controller.image(), self.unclean);
+        for (tp, state) in image.partitions() {
+            let replicas = &state.replicas;
+            let fenced = |b: &NodeId| !image.active(*b);
             let empty = state.isr.is_empty() && !image.elr();
             demand(state.isr.is_sorted() && !empty, || format!("{tp} has ISR {:?}", state.isr))?;
             let min_isr = (image.min_isr(tp.topic) as usize).min(replicas.len());
             let (isr, elr) = (&state.isr, &state.elr);
             demand(elr.is_sorted() && (elr.is_empty() || image.elr()), || format!("{tp} has ELR {elr:?}"))?;
+            demand(elr.iter().all(|b| replicas.contains(b)), || format!("{tp}: ELR {elr:?} of {replicas:?}"))?;
+            let (adding, removing) = (&state.adding, &state.removing);
+            demand(adding.is_sorted() && removing.is_sorted(), || format!("{tp}: {state:?}"))?;
+            let parts = adding.iter().chain(removing).all(|b| replicas.contains(b));
+            let both = adding.iter().any(|b| removing.contains(b));
+            demand(parts && !both, || format!("{tp}: adding {adding:?}, removing {removing:?} of {replicas:?}"))?;
             demand(!elr.iter().any(|b| isr.contains(b)), || format!("{tp}: ELR {elr:?} and ISR {isr:?} overlap"))?;
             demand(elr.is_empty() || isr.len() < min_isr, || format!("{tp}: ELR {elr:?} beside ISR {isr:?}"))?;
             demand(state.leader.is_none() || state.last_known_leader.is_none(), || format!("{tp}: {state:?}"))?;
@@ -228,17 +305,26 @@ impl Run {
             }
             let led = *self.leaders.entry((tp, state.leader_epoch)).or_insert(state.leader);
             demand(led == state.leader, || format!("{tp}: {led:?} and {:?} in one epoch", state.leader))?;
-            if let Some(was) = before.partition(tp).filter(|was| was.state != *state) {
-                let was = &was.state;
+            if let Some(was) = before.partition(tp).filter(|was| *was != state) {
+                let gone = was.replicas.iter().any(|b| !replicas.contains(b));
+                demand(!gone || state.leader_epoch > was.leader_epoch, || {
+                    format!("{tp}: removed, {was:?} then {state:?}")
+                })?;
+                let shrinks_to_isr = replicas.iter().all(|b| isr.contains(b));
+                demand(!gone || !one_step || shrinks_to_isr || taken_back(was, state), || {
+                    format!("{tp}: completed too early, {was:?} then {state:?}")
+                })?;
                 demand(state.partition_epoch > was.partition_epoch, || format!("{tp}: {was:?} then {state:?}"))?;
                 demand(state.leader_epoch >= was.leader_epoch, || format!("{tp}: {was:?} then {state:?}"))?;
                 let strangers = |b: &NodeId| one_step && !was.isr.contains(b) && !was.elr.contains(b);
                 demand(!elr.iter().any(strangers), || format!("{tp}: strangers in the ELR, {was:?} then {state:?}"))?;
+                let asked = |l: &NodeId| self.asked.as_ref().is_some_and(|isr| isr.contains(l));
                 let nobody = was.isr.iter().all(fenced);
                 let eligible = |l: &NodeId| was.elr.contains(l) && nobody;
                 let last_known = |l: &NodeId| was.last_known_leader == Some(*l) && isr.len() == 1 && elr.is_empty();
-                let clean = state.leader.is_none_or(|l| was.isr.contains(&l) || eligible(&l) || last_known(&l));
-                demand(clean || !one_step || image.unclean(tp.topic), || {
+                let clean =
+                    state.leader.is_none_or(|l| was.isr.contains(&l) || asked(&l) || eligible(&l) || last_known(&l));
+                demand(clean || !one_step || unclean || image.unclean(tp.topic), || {
                     format!("{tp}: unclean, {was:?} then {state:?}")
                 })?;
             }
@@ -252,6 +338,12 @@ impl Run {
     }
 }
 
+/// Is this a reassignment that was given up?
+fn taken_back(was: &PartitionState, is: &PartitionState) -> bool {
+    let original: Vec<_> = was.replicas.iter().copied().filter(|b| !was.adding.contains(b)).collect();
+    is.replicas == original && is.adding.is_empty() && is.removing.is_empty()
+}
+
 /// Does the event say what changed, all of it and nothing else?
 fn judge_events(before: &MetadataImage, after: &MetadataImage, events: &[Event]) -> Verdict {
     let mut told = BTreeMap::new();
@@ -260,13 +352,20 @@ fn judge_events(before: &MetadataImage, after: &MetadataImage, events: &[Event])
             Event::Register { metadata_offset, changes, .. }
             | Event::Fence { metadata_offset, changes, .. }
             | Event::Unfence { metadata_offset, changes, .. } => (Some(*metadata_offset), changes.clone()),
-            Event::Elect { metadata_offset, change } => (Some(*metadata_offset), vec![change.clone()]),
+            Event::ShutDown { metadata_offset, changes, .. } | Event::Configure { metadata_offset, changes, .. } => {
+                (Some(*metadata_offset), changes.clone())
+            }
+            Event::Elect { metadata_offset, change, .. } | Event::Reassign { metadata_offset, change, .. } => {
+                (Some(*metadata_offset), vec![change.clone()])
+            }
             Event::Create { tp, metadata_offset, state, .. } => {
                 (Some(*metadata_offset), vec![Change { tp: *tp, state: state.clone() }])
             }
-            Event::AlterPartition { tp, error, metadata_offset, .. } => {
-                let state = after.partition(*tp).map(|p| p.state.clone());
-                let accepted = state.filter(|_| *error == ErrorCode::None);
+            Event::AlterPartition { tp, error, metadata_offset, completed, .. } => {
+                let accepted = matches!(error, ErrorCode::None | ErrorCode::NewLeaderElected);
+                let accepted = after.partition(*tp).cloned().filter(|_| accepted);
+                let same = completed.is_none() || *completed == accepted;
+                demand(same, || format!("not as it was completed: {event:?}"))?;
                 (*metadata_offset, accepted.map(|state| Change { tp: *tp, state }).into_iter().collect())
             }
             other => return Err(format!("not the controller's: {other:?}")),
@@ -275,10 +374,12 @@ fn judge_events(before: &MetadataImage, after: &MetadataImage, events: &[Event])
         told.extend(changes.into_iter().map(|change| (change.tp, change.state)));
     }
     let changed = after.partitions().filter(|(tp, p)| before.partition(*tp) != Some(*p));
-    let changed: BTreeMap<_, _> = changed.map(|(tp, p)| (tp, p.state.clone())).collect();
+    let changed: BTreeMap<_, _> = changed.map(|(tp, p)| (tp, p.clone())).collect();
     demand(told == changed, || format!("told {told:?}, changed {changed:?}"))?;
     let brokers_changed = before.brokers() != after.brokers();
-    let broker_event = |e: &Event| matches!(e, Event::Register { .. } | Event::Fence { .. } | Event::Unfence { .. });
+    let broker_event = |e: &Event| {
+        matches!(e, Event::Register { .. } | Event::Fence { .. } | Event::Unfence { .. } | Event::ShutDown { .. })
+    };
     demand(brokers_changed == events.iter().any(broker_event), || {
         format!("brokers changed: {brokers_changed}, {events:?}")
     })
@@ -314,7 +415,19 @@ fn random_inputs_reach_every_outcome() {
             *seen.entry((kind, run.fixture.log.len() > offset)).or_insert(0) += 1;
         }
     }
-    for kind in ["Register", "Heartbeat", "Pass", "Fence", "Elect", "Alter", "Create", "ProducerIds"] {
+    for kind in [
+        "Register",
+        "Heartbeat",
+        "Pass",
+        "Fence",
+        "Elect",
+        "ElectLeader",
+        "Reassign",
+        "Configure",
+        "Alter",
+        "Create",
+        "ProducerIds",
+    ] {
         for wrote in [true, false] {
             assert!(seen.get(&(kind.to_owned(), wrote)).is_some_and(|n| *n >= 10), "{kind} {wrote}: {seen:?}");
         }
@@ -340,6 +453,12 @@ fn each_mutant_of_the_controller_breaks_an_invariant() {
         (Rule::ElrUncleanLeaves, "after an unclean stop"),
         (Rule::ElectionElrWhenIsrEmpty, "unclean"),
         (Rule::ElectionLastKnownLeader, "unclean"),
+        (Rule::ShutdownLeavesIsr, "a fenced broker in"),
+        (Rule::ReassignmentInSync, "completed too early"),
+        (Rule::ReassignmentNewEpoch, "removed"),
+        (Rule::ElrAssigned, "ELR"),
+        (Rule::ConfigNewPartitionEpoch, "of the old value"),
+        (Rule::ConfigKeepsElr, "cleared"),
     ] {
         let mut runner = proptest::test_runner::TestRunner::deterministic();
         let caught = (0..300).any(|i| {

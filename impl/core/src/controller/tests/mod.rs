@@ -1,11 +1,15 @@
 //! The controller's tests: guards by name, topics, and invariants over random inputs.
 
+mod configs;
+mod elections;
 mod elr;
 mod guards;
 mod invariants;
+mod reassign;
+mod shutdown;
 mod topics;
 
-use bellwether_trace::{IsrMember, NodeId, TopicId, TopicPartition};
+use bellwether_trace::{Change, IsrMember, NodeId, PartitionState, TopicId, TopicPartition};
 
 use super::*;
 
@@ -88,7 +92,7 @@ impl Fixture {
     }
 
     fn state(&self) -> &PartitionState {
-        &self.controller.image().partition(TP).unwrap().state
+        self.controller.image().partition(TP).unwrap()
     }
 
     /// Leader, ISR, ELR and last known leader.

@@ -30,12 +30,16 @@ fn a_topic_has_a_create_event_for_each_partition() {
     let event = |partition, replicas: &[NodeId], leader| Event::Create {
         tp: TopicPartition { topic: TOPIC, partition },
         topic: "orders".to_owned(),
-        replicas: replicas.to_vec(),
         min_isr: 2,
         unclean: false,
         elr: true,
         metadata_offset: decision.first_offset + 2,
-        state: PartitionState { leader: Some(leader), isr: vec![1, 3], ..PartitionState::default() },
+        state: PartitionState {
+            leader: Some(leader),
+            isr: vec![1, 3],
+            replicas: replicas.to_vec(),
+            ..PartitionState::default()
+        },
     };
     assert_eq!(decision.events, vec![event(0, &[3, 2, 1], 3), event(1, &[2, 1, 3], 1)]);
     assert_eq!(fixture.controller.image().topic_named("orders").map(|t| t.partitions.len()), Some(2));
@@ -133,7 +137,7 @@ fn partitions_are_striped_over_the_brokers_and_fenced_ones_come_last() {
     let wide = CreateTopic { id: TopicId(8), num_partitions: 2, replication_factor: 4, ..topic("wide") };
     create(&mut fixture, vec![wide]).remove(0).unwrap();
     for partition in fixture.controller.image().topic_named("wide").unwrap().partitions.values() {
-        assert_eq!((partition.replicas[3], &partition.state.isr[..]), (2, &[1, 3, 4][..]));
+        assert_eq!((partition.replicas[3], &partition.isr[..]), (2, &[1, 3, 4][..]));
     }
 }
 

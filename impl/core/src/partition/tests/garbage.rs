@@ -74,11 +74,12 @@ prop_compose! {
         partition_epoch in epoch(),
         replicas in prop_oneof![3 => Just(vec![1, 2, 3]), 1 => brokers()],
         min_isr in epoch(),
-        statuses in prop::collection::btree_map(broker(), (offset(), any::<bool>()), 0..5),
+        statuses in prop::collection::btree_map(broker(), (offset(), any::<bool>(), any::<bool>()), 0..5),
     ) -> PartitionDelta {
-        let statuses = statuses.into_iter().map(|(id, (broker_epoch, fenced))| (id, BrokerStatus { broker_epoch, fenced }));
-        let state = PartitionState { leader, leader_epoch, isr, partition_epoch, ..PartitionState::default() };
-        PartitionDelta { metadata_offset, state, replicas, min_isr, brokers: Arc::new(statuses.collect()) }
+        let status = |(broker_epoch, fenced, shutting_down)| BrokerStatus { broker_epoch, fenced, shutting_down };
+        let statuses = statuses.into_iter().map(|(id, known)| (id, status(known)));
+        let state = PartitionState { leader, leader_epoch, isr, partition_epoch, replicas, ..PartitionState::default() };
+        PartitionDelta { metadata_offset, state, min_isr, brokers: Arc::new(statuses.collect()) }
     }
 }
 
@@ -200,7 +201,9 @@ fn check(p: &Partition, log_end: &mut i64, fx: &mut Effects) {
     let entries = p.epochs().entries();
     assert!(entries.is_sorted_by(|a, b| a.0 < b.0 && a.1 < b.1), "{entries:?}");
     assert!(entries.iter().all(|(epoch, start)| *epoch >= 0 && *start <= p.log_end()), "{entries:?}");
-    assert!(p.is_leader() == (p.applied().is_some() && p.leader() == Some(2)));
+    let leads = p.applied().is_some() && p.leader() == Some(2) && !p.is_removed();
+    assert_eq!(p.is_leader(), leads);
+    assert!(!p.is_removed() || p.log_end() == 0 && p.waiting() == 0 && p.epochs().entries().is_empty());
     assert!(p.is_leader() || p.waiting() == 0 || cfg!(feature = "mutants"));
     *log_end = p.log_end();
 }
@@ -212,6 +215,9 @@ fn survives(rules: Rules, found: Recovered, ops: &[Op]) {
         let fx = &mut Effects::default();
         step(&mut p, op, fx);
         check(&p, &mut log_end, fx);
+        if p.is_removed() {
+            return;
+        }
     }
 }
 

@@ -30,8 +30,12 @@ fn empty(node: NodeId, rules: Rules) -> Partition {
     Partition::new(TP, node, recovered(0, 0, &[]), rules)
 }
 
+fn status(broker_epoch: i64, fenced: bool) -> BrokerStatus {
+    BrokerStatus { broker_epoch, fenced, shutting_down: false }
+}
+
 fn metadata(offset: i64, leader: impl Into<Option<NodeId>>, epoch: i32, isr: &[NodeId], pe: i32) -> PartitionDelta {
-    let brokers = (1..=3).map(|id| (id, BrokerStatus { broker_epoch: i64::from(id) * 10, fenced: false })).collect();
+    let brokers = (1..=3).map(|id| (id, status(i64::from(id) * 10, false))).collect();
     PartitionDelta {
         metadata_offset: offset,
         state: PartitionState {
@@ -39,9 +43,9 @@ fn metadata(offset: i64, leader: impl Into<Option<NodeId>>, epoch: i32, isr: &[N
             leader_epoch: epoch,
             isr: isr.to_vec(),
             partition_epoch: pe,
+            replicas: vec![1, 2, 3],
             ..PartitionState::default()
         },
-        replicas: vec![1, 2, 3],
         min_isr: 2,
         brokers: Arc::new(brokers),
     }

@@ -221,7 +221,7 @@ fn a_follower_below_the_high_watermark_does_not_join() {
 fn a_fenced_follower_does_not_join() {
     guards(Rule::IsrExpandUnfenced, Err(Refusal::Fenced), Ok(()), |rules| {
         let fenced = |brokers: &mut BTreeMap<_, BrokerStatus>| {
-            brokers.insert(3, BrokerStatus { broker_epoch: 30, fenced: true });
+            brokers.insert(3, status(30, true));
         };
         outsider(rules, 2, with_brokers(metadata(101, 1, 1, &[1, 2], 1), fenced), 30)
     });
@@ -231,7 +231,7 @@ fn a_fenced_follower_does_not_join() {
 fn a_follower_that_registered_anew_since_its_fetch_does_not_join() {
     guards(Rule::IsrExpandBrokerEpoch, Err(Refusal::StaleBrokerEpoch), Ok(()), |rules| {
         let anew = |brokers: &mut BTreeMap<_, BrokerStatus>| {
-            brokers.insert(3, BrokerStatus { broker_epoch: 101, fenced: false });
+            brokers.insert(3, status(101, false));
         };
         outsider(rules, 2, with_brokers(metadata(101, 1, 1, &[1, 2], 1), anew), 30)
     });

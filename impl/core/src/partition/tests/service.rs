@@ -11,7 +11,7 @@ fn produced(fx: &mut Effects) -> Vec<(u64, Result<i64, ResponseError>)> {
 fn alone(rules: Rules) -> Partition {
     let mut p = empty(1, rules);
     let mut delta = metadata(100, 1, 0, &[1], 0);
-    delta.replicas = vec![1];
+    delta.state.replicas = vec![1];
     assert!(p.apply(0, &delta, &mut Effects::default()));
     p
 }

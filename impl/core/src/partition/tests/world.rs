@@ -151,6 +151,7 @@ impl Cluster {
                     holds!(to < node.log.len() as i64, "truncation to {to} of {}", node.log.len());
                     node.log.truncate(to as usize);
                 }
+                Effect::Delete => return Err("nobody is taken from this assignment".into()),
                 Effect::WriteEpochs => node.checkpoint = node.p.epochs().entries().to_vec(),
                 Effect::Trace(event) => {
                     told += 1;
