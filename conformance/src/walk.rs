@@ -212,10 +212,8 @@ impl Walk {
         }
         let mut weighed: BTreeMap<&'static str, Vec<Action>> = BTreeMap::new();
         for action in candidates(&self.partitions[place].2, &self.config, &self.plan, &mut self.random) {
-            if self.splits_a_batch(place, &action) || self.overtakes(place, &action) {
-                continue;
-            }
-            if advance(&mut self.partitions[place].2.clone(), &action, &self.config).is_ok() {
+            let unfit = self.splits_a_batch(place, &action) || self.overtakes(place, &action);
+            if !unfit && self.is_possible(place, &action) {
                 weighed.entry(action.name()).or_default().push(action);
             }
         }
@@ -251,7 +249,8 @@ impl Walk {
         }
     }
 
-    /// A broker sends, shows and keeps whole batches.(&self, place: usize, action: &Action) -> bool {
+    /// A broker sends, shows and keeps whole batches.
+    fn splits_a_batch(&self, place: usize, action: &Action) -> bool {
         let (b, offset) = match *action {
             Action::Duplicate { broker, end } | Action::Read { broker, end } => (broker, end),
             Action::HighWatermark { broker, to } => (broker, to),
@@ -274,6 +273,30 @@ impl Walk {
                 state.brokers[usize::from(broker)].isr.len() < min_isr(state, broker)
             }
             _ => false,
+        }
+    }
+
+    fn is_possible(&self, place: usize, action: &Action) -> bool {
+        let has_machine = !self.plan.drivable || self.has_machine(place, action);
+        has_machine && advance(&mut self.partitions[place].2.clone(), action, &self.config).is_ok()
+    }
+
+    /// Whether a step is one of a broker that has the partition: the model lets others go on, with nothing to do.
+    fn has_machine(&self, place: usize, action: &Action) -> bool {
+        let state = &self.partitions[place].2;
+        let gone = |b: BrokerId| state.view(b).is_some_and(|v| !v.replicas.contains(b));
+        match *action {
+            Action::Apply { broker, index } => {
+                let b = &state.brokers[usize::from(broker)];
+                let stray = b.applied.is_none() && b.log.end() > 0;
+                let given = state.metadata.get(index).is_some_and(|e| e.replicas.contains(broker));
+                given || stray || state.is_assigned(broker)
+            }
+            Action::Receive { leader, .. } | Action::Respond { leader, .. } => !gone(leader),
+            Action::Fetched { follower, .. } => !gone(follower),
+            // Whoever leads nothing is fenced at once.
+            Action::ShutDown { broker, .. } => state.controller().leader == Some(broker),
+            _ => true,
         }
     }
 
@@ -337,7 +360,7 @@ impl Walk {
             }
             let isr = state.brokers[usize::from(b)].isr;
             tries.extend(state.ids().map(|m| Action::ProposeIsr { broker: b, isr: isr.with(m) }));
-            let possible = |a: &Action| advance(&mut state.clone(), a, &self.config).is_ok();
+            let possible = |a: &Action| self.is_possible(place, a);
             match tries.into_iter().find(possible) {
                 Some(action) => {
                     let before = self.lines.len();
@@ -353,7 +376,7 @@ impl Walk {
                         Action::Respond { follower: b, leader, end },
                         Action::Fetched { follower: b, leader },
                     ] {
-                        if advance(&mut self.partitions[place].2.clone(), &action, &self.config).is_ok() {
+                        if self.is_possible(place, &action) {
                             self.take(place, action);
                         }
                     }
@@ -422,10 +445,8 @@ impl Walk {
                 if let Action::Produce { broker, .. } = action {
                     self.batches[place].appended(&state.brokers[usize::from(broker)].log);
                 }
-                let decides = matches!(
-                    action,
-                    Action::Elect { .. } | Action::AlterPartition { .. } | Action::Reassign { .. }
-                );
+                let decides =
+                    matches!(action, Action::Elect { .. } | Action::AlterPartition { .. } | Action::Reassign { .. });
                 if state.metadata.last_index() > before.metadata.last_index() {
                     names.offsets.push(self.nodes.metadata_end() + 1 + gap);
                 }

@@ -148,13 +148,9 @@ pub fn event_of<L: Log>(
             metadata_offset,
             change: Change { tp, state: decided(names, after) },
         },
-        Action::Configure { min_isr, unclean } => Event::Configure {
-            topic: tp.topic,
-            min_isr: signed(min_isr),
-            unclean,
-            metadata_offset,
-            changes: changes(),
-        },
+        Action::Configure { min_isr, unclean } => {
+            Event::Configure { topic: tp.topic, min_isr: signed(min_isr), unclean, metadata_offset, changes: changes() }
+        }
         Action::AlterPartition { broker, .. } => {
             let alter = before.broker(broker)?.alter?;
             let accepted = after.metadata.last_index() > before.metadata.last_index();

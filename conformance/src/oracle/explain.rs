@@ -45,7 +45,12 @@ pub(super) fn state(names: &Names, state: &State<EpochRuns>) -> String {
         set(c.fenced),
         names.offset(state.metadata.last_index()),
     );
-    if names.nodes(c.replicas) != { let mut n = names.created().to_vec(); n.sort_unstable(); n } || c.is_reassigning() {
+    if names.nodes(c.replicas) != {
+        let mut n = names.created().to_vec();
+        n.sort_unstable();
+        n
+    } || c.is_reassigning()
+    {
         let _ = writeln!(out, "replicas {}, adding {}, removing {}", set(c.replicas), set(c.adding), set(c.removing));
     }
     if !c.stopping.is_empty() {

@@ -24,6 +24,7 @@ pub(crate) use events::decided;
 pub use events::{action_of, event_of};
 pub use explain::Shown;
 pub use names::{Names, Nodes};
+pub(crate) use partition::assignments;
 pub use partition::{Batches, PartitionOracle};
 
 use coverage::Seen;
@@ -229,8 +230,7 @@ impl Oracle {
                 }
                 Event::Configure { topic, changes, .. } => {
                     self.nodes.decided(node, event).map_err(whole)?;
-                    let partitions: Vec<_> =
-                        self.partitions.keys().filter(|tp| tp.topic == *topic).copied().collect();
+                    let partitions: Vec<_> = self.partitions.keys().filter(|tp| tp.topic == *topic).copied().collect();
                     for (i, change) in changes.iter().enumerate() {
                         let twice = changes.iter().take(i).any(|other| other.tp == change.tp);
                         if change.tp.topic != *topic || !self.partitions.contains_key(&change.tp) || twice {

@@ -168,8 +168,7 @@ impl Nodes {
         unclean: bool,
     ) -> Result<(Names, MetaEntry, Vec<Start>), String> {
         let replicas = &state.replicas;
-        let names =
-            Names { replicas: replicas.clone(), created: replicas.len(), offsets: vec![self.metadata_end()] };
+        let names = Names { replicas: replicas.clone(), created: replicas.len(), offsets: vec![self.metadata_end()] };
         check(!replicas.is_empty() && replicas.len() <= MAX_BROKERS, || {
             format!("the model has 1 to {MAX_BROKERS} replicas")
         })?;

@@ -525,7 +525,7 @@ fn as_compared(names: &Names, due: &Event, event: &Event) -> Event {
 }
 
 /// Where an event says what the replicas of the partition are.
-fn assignments(event: &mut Event) -> Vec<&mut PartitionState> {
+pub(crate) fn assignments(event: &mut Event) -> Vec<&mut PartitionState> {
     match event {
         Event::Register { changes, .. }
         | Event::Fence { changes, .. }
