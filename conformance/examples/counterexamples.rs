@@ -111,8 +111,9 @@ fn counterexample(mutant: &Mutant, wanted: Option<Invariant>) -> Option<(Invaria
 fn written(mutant: &Mutant, trail: &Trail) -> Result<Vec<u8>, String> {
     let model = Replication::mutant(mutant.bound, mutant.rule);
     let (bound, rules) = (&mutant.bound, Rules::ALL.without(mutant.rule));
-    let (brokers, min_isr, unclean, elr) = (bound.brokers as i32, bound.min_isr, bound.unclean, bound.elr);
-    let plan = Plan { brokers, min_isr, unclean, elr, rules, ..PLAN };
+    let (spares, min_isr, unclean, elr) = (bound.spares as i32, bound.min_isr, bound.unclean, bound.elr);
+    let brokers = bound.brokers as i32 + spares;
+    let plan = Plan { brokers, spares, min_isr, unclean, elr, rules, ..PLAN };
     let mut walk = Walk::scripted(mutant.rule.id(), plan);
     let mut state = model.init_states().into_iter().next().ok_or("no initial state")?;
     let mut take = |state: &_, action: Action| -> Result<_, String> {

@@ -40,17 +40,22 @@ pub fn drive(lines: &[Line], rules: Rules) -> Result<usize, Refused> {
     for (at, line) in lines.iter().enumerate() {
         let refused = |why| Refused { at, event: line.event.name(), why };
         let event = puppet.pull(line.n, &line.event).map_err(refused)?;
-        if any_order(&event) != any_order(&line.event) {
+        if as_shown(&event, &line.event) != as_shown(&line.event, &line.event) {
             return Err(refused(format!("it shows as {event:?}")));
         }
     }
     Ok(lines.len())
 }
 
-/// The event without the order of assignments, which the model does not know.
-fn any_order(event: &Event) -> Event {
+/// The event without the order of assignments, which the model does not know; and without them where the trace has none.
+fn as_shown(event: &Event, line: &Event) -> Event {
     let mut event = event.clone();
-    assignments(&mut event).into_iter().for_each(|state| state.replicas.sort_unstable());
+    for (state, shown) in assignments(&mut event).into_iter().zip(assignments(&mut line.clone())) {
+        state.replicas.sort_unstable();
+        if shown.replicas.is_empty() {
+            state.replicas.clear();
+        }
+    }
     if let Event::Reassign { target: Some(target), .. } = &mut event {
         target.sort_unstable();
     }

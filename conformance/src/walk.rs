@@ -113,6 +113,10 @@ impl Walk {
         for broker in replicas {
             walk.take(0, Action::Apply { broker, index: 0 });
         }
+        let (_, names, state) = &mut walk.partitions[0];
+        for node in 1..=walk.plan.brokers {
+            walk.nodes.assign(names, state, node).expect("the brokers are registered");
+        }
         walk
     }
 

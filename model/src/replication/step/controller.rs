@@ -401,9 +401,10 @@ pub(super) fn alter_partition<L: Log>(
     } else {
         require(leader.is_none(), "the request is refused, so there is no election")?;
     }
+    let assigned = state.is_assigned(broker);
     let b = me_mut(state, broker);
     alter.status = AlterStatus::Decided { error, partition_epoch };
     // Nobody is there to hear the answer to a request of an earlier life.
-    b.alter = (b.alive && b.incarnation == alter.incarnation).then_some(alter);
+    b.alter = (b.alive && assigned && b.incarnation == alter.incarnation).then_some(alter);
     Ok(())
 }

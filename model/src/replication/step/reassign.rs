@@ -26,14 +26,16 @@ pub fn reassigned(entry: &MetaEntry, target: Option<BrokerSet>, config: &Config)
             next.adding = BrokerSet::default();
             next.removing = BrokerSet::default();
             // Nobody who stays is known to have everything.
-            if next.isr.is_empty() && !entry.isr.is_empty() {
+            if next.isr.is_empty() {
                 return None;
             }
         }
     }
     populate_elr(&mut next, entry.isr, None, config);
     let changes = (next.replicas, next.adding, next.removing) != (entry.replicas, entry.adding, entry.removing);
-    (changes && !next.replicas.is_empty()).then_some(next)
+    // Asking for what is there already may still find a leader.
+    let elects = !keeps_leader(entry, &next, config);
+    ((changes || elects) && !next.replicas.is_empty()).then_some(next)
 }
 
 /// Removes the replicas that are to go, if those that stay are all in the ISR; says whether there was a reassignment and it

@@ -101,6 +101,8 @@ pub(super) fn apply<L: Log>(
     if !entry.replicas.contains(broker) {
         b.log = L::default();
         b.high_watermark = 0;
+        // Nobody is left to hear an answer.
+        b.alter = b.alter.filter(|a| a.status == AlterStatus::Sent);
     }
     let led = before.filter(|v| v.leader == Some(broker)).map(|v| v.leader_epoch);
     if entry.leader == Some(broker) {
