@@ -131,6 +131,31 @@ fn the_epochs_of_an_alter_partition_back_each_other() {
     }
 }
 
+/// The same for the two rules of a leader that save a request: the controller refuses what they let through. Without both
+/// the invariant breaks as early as without the controller's alone, or earlier.
+#[test]
+fn what_a_leader_must_not_propose_the_controller_refuses_too() {
+    let refused = [
+        (Rule::IsrExpandUnfenced, Rule::AlterPartitionUnfenced, Invariant::NoFencedInIsr),
+        (Rule::IsrExpandBrokerEpoch, Rule::AlterPartitionBrokerEpoch, Invariant::StrongIsr),
+    ];
+    for ((leaders, controllers, broken), depths) in refused.into_iter().zip(PAIR_DEPTHS) {
+        let bound = mutant(controllers).unwrap().bound;
+        let at = bound.properties().iter().position(|i| *i == broken).unwrap();
+        let found = [&[leaders][..], &[controllers], &[leaders, controllers]].map(|rules| {
+            let mut model = Replication::new(bound);
+            model.config.rules = rules.iter().fold(Rules::ALL, |all, rule| all.without(*rule));
+            let out = explore(&model, &Options { stop_at: 1 << at, ..Options::default() }, None);
+            assert!(out.complete() || out.discoveries[at].is_some());
+            out.discoveries[at].as_ref().map(|trail| trail.depth)
+        });
+        assert_eq!(found, depths, "{leaders} and {controllers}");
+    }
+}
+
+/// Without the leader's rule, without the controller's, without both.
+const PAIR_DEPTHS: [[Option<u32>; 3]; 2] = [[None, Some(8), Some(6)], [None, Some(19), Some(17)]];
+
 #[test]
 fn what_is_cut_short_is_unknown_and_never_holds() {
     let mut cut = request(&[("elections", "1"), ("shrinks", "1")], Mutants::None);
@@ -194,6 +219,7 @@ fn rough() -> Bound {
         retries: 1,
         flights: 2,
         loss: true,
+        stale: 2,
         ..BASE
     }
 }
@@ -237,8 +263,10 @@ proptest! {
                 Action::Crash { broker: a, keep: n, high_watermark: n },
                 Action::Produce { broker: a, acks: bellwether_model::replication::Acks::All, count: n },
                 Action::HighWatermark { broker: a, to: n },
-                Action::Respond { follower: a, leader: b, end: n },
-                Action::Fetched { follower: a, leader: b },
+                Action::Respond { follower: a, leader: b, nth: 0, end: n },
+                Action::Respond { follower: a, leader: b, nth: 1, end: n },
+                Action::Fetched { follower: a, leader: b, nth: 0 },
+                Action::Fetched { follower: a, leader: b, nth: 1 },
                 Action::LearnIsr { broker: a },
             ] {
                 let mut after = state.clone();
@@ -315,7 +343,7 @@ fn renumbered(state: &Packed, old: [u8; 3]) -> Packed {
             alter.isr = set(alter.isr);
             alter.incarnations = per_broker(alter.incarnations);
         }
-        b.fetches.iter_mut().for_each(|f| f.leader = new(f.leader));
+        b.fetches.iter_mut().chain(&mut b.stale).for_each(|f| f.leader = new(f.leader));
         b.fetches.sort_by_key(|f| f.leader);
     }
     out

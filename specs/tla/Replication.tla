@@ -48,6 +48,7 @@ TruncateCommonEpoch       == Holds("truncate.common-epoch")
 FetchDivergingNoUpdate    == Holds("fetch.diverging-no-update")
 FetchResponseEpoch        == Holds("fetch.response-epoch")
 FetchResponseOffset       == Holds("fetch.response-offset")
+FetchResponseLastEpoch    == Holds("fetch.response-last-epoch")
 LeaderForgetsFollowers    == Holds("leader.forgets-followers")
 HighWatermarkReplicated   == Holds("high-watermark.replicated")
 HighWatermarkMaximalIsr   == Holds("high-watermark.maximal-isr")
@@ -618,6 +619,7 @@ FetchedOutcome(s, id, leader) ==
     IN  IF \/ flight.phase = "Error" \/ Leads(s, id)
            \/ FetchResponseEpoch /\ ~current
            \/ FetchResponseOffset /\ flight.fetch_offset # end
+           \/ FetchResponseLastEpoch /\ flight.last_fetched_epoch # LatestEpoch(f.log)
         THEN ignored
         ELSE IF flight.phase = "Diverging"
         THEN LET theirs == flight.answer

@@ -56,7 +56,7 @@ MUTANTS = {
     ],
     "back-again": ["fetch.leader-epoch"],
     "divergence": ["truncate.common-epoch"],
-    "flights": ["leader.forgets-followers", "fetch.response-epoch", "fetch.response-offset"],
+    "flights": ["leader.forgets-followers", "fetch.response-epoch", "fetch.response-offset", "fetch.response-last-epoch"],
 }  # fmt: skip
 
 ALWAYS = {

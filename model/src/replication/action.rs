@@ -143,7 +143,7 @@ pub enum Action {
         /// Up to here.
         end: Offset,
     },
-    /// The follower sends a fetch; an earlier one to the same leader is lost.
+    /// The follower sends a fetch; an earlier one to the same leader is lost, or comes late.
     Fetch {
         /// The follower.
         follower: BrokerId,
@@ -156,6 +156,8 @@ pub enum Action {
         follower: BrokerId,
         /// The one that was asked.
         leader: BrokerId,
+        /// Which of its fetches to that leader: 0 is the newest, others were superseded ([`super::Broker::flight`]).
+        nth: u8,
     },
     /// The leader answers a fetch that it found valid.
     Respond {
@@ -163,6 +165,8 @@ pub enum Action {
         follower: BrokerId,
         /// The one that was asked.
         leader: BrokerId,
+        /// Which of its fetches to that leader: 0 is the newest, others were superseded ([`super::Broker::flight`]).
+        nth: u8,
         /// The end of the records in the response; of no account if the answer is an error.
         end: Offset,
     },
@@ -172,6 +176,8 @@ pub enum Action {
         follower: BrokerId,
         /// The one that answered.
         leader: BrokerId,
+        /// Which of its fetches to that leader: 0 is the newest, others were superseded ([`super::Broker::flight`]).
+        nth: u8,
     },
     /// The leader asks the controller for another ISR.
     ProposeIsr {
@@ -287,10 +293,12 @@ pub struct Budget {
     pub elections: u32,
     /// Retries of producers.
     pub retries: u32,
+    /// Superseded fetches that stay on their way: the first ones do.
+    pub stale: u32,
 }
 
 impl Budget {
-    /// No limit: for traces.
+    /// No limit: for traces. What is stale there, the oracle keeps beside the state.
     pub const UNLIMITED: Budget = Budget {
         records: u32::MAX,
         crashes: u32::MAX,
@@ -300,6 +308,7 @@ impl Budget {
         shrinks: u32::MAX,
         elections: u32::MAX,
         retries: u32::MAX,
+        stale: 0,
     };
 }
 

@@ -47,6 +47,8 @@ pub struct Bound {
     pub flights: u32,
     /// Fetches and responses get lost on the way, at any time.
     pub loss: bool,
+    /// Fetches that a newer one has superseded, but that still arrive, or whose answers do.
+    pub stale: u32,
 }
 
 /// The least bound: three brokers, nothing written, nothing wrong.
@@ -69,6 +71,7 @@ pub const NOTHING: Bound = Bound {
     retries: 0,
     flights: 1,
     loss: false,
+    stale: 0,
 };
 
 /// A value of a bound, as it is written: a number or a switch.
@@ -135,6 +138,7 @@ fields! {
     "retries" retries Count;
     "flights" flights Count;
     "loss" loss Switch;
+    "stale" stale Count;
 }
 
 impl Bound {
@@ -162,6 +166,7 @@ impl Bound {
                 shrinks: self.shrinks,
                 elections: self.elections,
                 retries: self.retries,
+                stale: self.stale,
             },
         }
     }
@@ -177,6 +182,8 @@ impl Bound {
             Err(format!("records: at most {}", PackedLog::RECORDS))
         } else if self.stops > 3 {
             Err("stops: at most 3".to_owned())
+        } else if self.stale > 3 {
+            Err("stale: at most 3".to_owned())
         } else if small.iter().any(|n| *n > 15) || epochs >= PackedLog::EPOCHS {
             Err(format!(
                 "elections + 2 fences + 3 (crashes + stops) may reach {epochs} leader epochs, more than the {} that fit",

@@ -268,6 +268,8 @@ pub struct Broker<L> {
     pub waiting: SmallVec<[Offset; 4]>,
     /// Its fetches on the way, by leader, at most one each.
     pub fetches: SmallVec<[Flight<L>; 1]>,
+    /// Fetches that a newer one to the same leader has superseded, and that are on their way all the same.
+    pub stale: Vec<Flight<L>>,
 }
 
 impl<L: Log> Broker<L> {
@@ -285,6 +287,21 @@ impl<L: Log> Broker<L> {
     /// Its fetch to `leader`.
     pub fn fetch_to(&self, leader: BrokerId) -> Option<&Flight<L>> {
         self.fetches.iter().find(|f| f.leader == leader)
+    }
+
+    /// Its fetch to `leader`: the newest for 0, else one of those that were superseded, by their place in [`Broker::stale`]
+    /// from 1 on.
+    pub fn flight(&self, leader: BrokerId, nth: u8) -> Option<&Flight<L>> {
+        match nth.checked_sub(1) {
+            None => self.fetch_to(leader),
+            Some(at) => self.stale.get(usize::from(at)).filter(|f| f.leader == leader),
+        }
+    }
+
+    /// All its fetches, each with what tells it from others to the same leader.
+    pub fn flights(&self) -> impl Iterator<Item = (u8, &Flight<L>)> {
+        let stale = self.stale.iter().zip(1..).map(|(f, nth)| (nth, f));
+        self.fetches.iter().map(|f| (0, f)).chain(stale)
     }
 
     /// The replicas that must have a record before the high watermark passes it (KIP-497's maximal ISR).
@@ -312,6 +329,8 @@ pub struct Used {
     pub elections: u32,
     /// Retries of producers.
     pub retries: u32,
+    /// Fetches that were superseded and stayed on their way.
+    pub stale: u32,
     /// Elections of a replica outside of the ISR, by configuration: 0, or 1 for any number.
     pub unclean: u32,
     /// Registrations of an only member of the ISR that had lost records; with eligible leader replicas, elections of the last
@@ -366,6 +385,7 @@ impl<L: Log> State<L> {
             remote: [None; MAX_BROKERS],
             waiting: SmallVec::new(),
             fetches: SmallVec::new(),
+            stale: Vec::new(),
         };
         State {
             metadata: Metadata { base: 0, entries: smallvec::smallvec![entry] },
