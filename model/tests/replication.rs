@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use bellwether_model::check::{Mutants, Report, Request, Verdict, run};
 use bellwether_model::engine::{Explore, Options, explore};
-use bellwether_model::replication::bounds::Bound;
+use bellwether_model::replication::bounds::{Bound, NOTHING};
 use bellwether_model::replication::mutants::{Fate, mutant};
 use bellwether_model::replication::scopes::{BASE, Scope};
-use bellwether_model::replication::{Action, Packed, Replication, Rules, State, advance, step};
+use bellwether_model::replication::{Action, Answer, Log, Packed, Phase, Replication, Rules, State, advance, step};
 use bellwether_trace::{Invariant, Judge, Kind, Rule};
 use proptest::prelude::*;
 use stateright::Model;
@@ -192,6 +192,72 @@ fn a_wrong_bound_model_or_rule_is_an_error_that_names_what_there_is() {
     assert!(run(&request(&[], Mutants::One(Rule::IdempotenceWindow)), None).is_err());
 }
 
+/// How many states there are if only such actions are taken, and each of them.
+fn reachable(model: &Replication, allowed: impl Fn(&Action) -> bool, mut visit: impl FnMut(&Packed)) -> usize {
+    let mut queue = model.init_states();
+    let mut known = std::collections::HashSet::new();
+    let mut actions = Vec::new();
+    while let Some(state) = queue.pop() {
+        let mut bytes = Vec::new();
+        model.pack(&state, &mut bytes);
+        if known.insert(bytes) {
+            visit(&state);
+            actions.clear();
+            model.actions(&state, &mut actions);
+            let next = actions.iter().filter(|a| allowed(a)).filter_map(|a| model.next_state(&state, *a));
+            queue.extend(next);
+        }
+    }
+    known.len()
+}
+
+/// Nothing ever stands or falls but whole batches: a batch of two is one record that takes two offsets.
+#[test]
+fn batches_of_two_records_are_the_same_protocol_as_batches_of_one() {
+    let one = Bound { brokers: 2, records: 2, reads: false, ..BASE };
+    for one in
+        [Bound { crashes: 1, lossy: 1, ..one }, Bound { elections: 1, shrinks: 1, retries: 1, min_isr: 1, ..one }]
+    {
+        let two = Replication::new(Bound { records: 2 * one.records, batch: 2, ..one });
+        let whole = |state: &Packed| {
+            for b in &state.brokers {
+                let flying = b.fetches.iter().filter_map(|f| match &f.phase {
+                    Phase::Answered(Answer::Records { records, .. }) => Some(records.end()),
+                    _ => None,
+                });
+                let remote = b.remote.iter().flatten().map(|r| r.end);
+                let ends = [b.log.end(), b.high_watermark, b.epoch_start].into_iter();
+                assert!(ends.chain(flying).chain(remote).chain(b.waiting.clone()).all(|end| end % 2 == 0), "{state:?}");
+            }
+        };
+        let pairs = |a: &Action| !matches!(a, Action::Produce { count: 1, .. });
+        let singles = reachable(&Replication::new(one), |_| true, |_| ());
+        assert!(singles > 1000);
+        assert_eq!(reachable(&two, pairs, whole), singles, "{one:?}");
+    }
+}
+
+#[test]
+fn every_log_ends_where_a_batch_does_also_when_their_sizes_differ() {
+    let bound = Bound { brokers: 2, records: 3, batch: 2, acks0: true, crashes: 1, lossy: 1, ..NOTHING };
+    let mut single = 0;
+    reachable(
+        &Replication::new(bound),
+        |_| true,
+        |state| {
+            for b in &state.brokers {
+                assert!(
+                    state.ends_batch(&b.log, b.log.end()) && state.ends_batch(&b.log, b.high_watermark),
+                    "{state:?}"
+                );
+                single += usize::from(b.log.end() == 1 && state.joined != 0);
+            }
+        },
+    );
+    // There are batches of one beside those of two.
+    assert!(single > 0);
+}
+
 /// Walks at random, and shows each state on the way.
 fn walk(model: &Replication, choices: &[u16], mut visit: impl FnMut(&Packed)) {
     let mut state = State::initial(model.bound.brokers as usize);
@@ -220,6 +286,7 @@ fn rough() -> Bound {
         flights: 2,
         loss: true,
         stale: 2,
+        batch: 2,
         ..BASE
     }
 }

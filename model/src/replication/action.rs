@@ -279,6 +279,8 @@ impl Rules {
 pub struct Budget {
     /// Records.
     pub records: u32,
+    /// Records of one batch.
+    pub batch: u32,
     /// Stops at once.
     pub crashes: u32,
     /// Those among them that lose records.
@@ -301,6 +303,7 @@ impl Budget {
     /// No limit: for traces. What is stale there, the oracle keeps beside the state.
     pub const UNLIMITED: Budget = Budget {
         records: u32::MAX,
+        batch: u32::MAX,
         crashes: u32::MAX,
         lossy: u32::MAX,
         stops: u32::MAX,
@@ -336,6 +339,8 @@ pub struct Config {
     pub elr: bool,
     /// A fetch to another leader replaces the one on its way: for exhaustive search. In a trace each pair has its own.
     pub one_flight: bool,
+    /// Where batches end is part of the state: for exhaustive search. A trace has it beside the state, in any number.
+    pub batches: bool,
     /// What is remembered of what producers wrote.
     pub noted: Noted,
     /// The rules in force.
@@ -348,7 +353,16 @@ impl Config {
     /// The full protocol without limits: what judges a trace.
     pub fn oracle(min_isr: u32, unclean: bool) -> Self {
         let noted = Noted::Acknowledged;
-        Config { min_isr, unclean, elr: false, one_flight: false, noted, rules: Rules::ALL, budget: Budget::UNLIMITED }
+        Config {
+            min_isr,
+            unclean,
+            elr: false,
+            one_flight: false,
+            batches: false,
+            noted,
+            rules: Rules::ALL,
+            budget: Budget::UNLIMITED,
+        }
     }
 
     /// With eligible leader replicas, or without them.

@@ -15,6 +15,8 @@ pub struct Bound {
     pub brokers: u32,
     /// Records.
     pub records: u32,
+    /// Records of one batch, at most: what is appended, sent, kept and shown as one.
+    pub batch: u32,
     /// Producers may use acks=0.
     pub acks0: bool,
     /// Producers may use acks=1.
@@ -55,6 +57,7 @@ pub struct Bound {
 pub const NOTHING: Bound = Bound {
     brokers: 3,
     records: 0,
+    batch: 1,
     acks0: false,
     acks1: false,
     acks_all: false,
@@ -88,6 +91,7 @@ pub enum Value {
 pub fn line(values: &BTreeMap<&'static str, Value>) -> String {
     let said = values.iter().filter_map(|(key, value)| match value {
         Value::Count(0) | Value::Switch(false) => None,
+        Value::Count(1) if *key == "batch" => None,
         Value::Count(n) => Some(format!("{key}={n}")),
         Value::Switch(true) => Some((*key).to_owned()),
     });
@@ -122,6 +126,7 @@ macro_rules! fields {
 fields! {
     "brokers" brokers Count;
     "records" records Count;
+    "batch" batch Count;
     "acks0" acks0 Switch;
     "acks1" acks1 Switch;
     "acks-all" acks_all Switch;
@@ -155,10 +160,12 @@ impl Bound {
             unclean: self.unclean,
             elr: self.elr,
             one_flight: self.flights == 1,
+            batches: self.batch > 1,
             noted: Noted::Acknowledged,
             rules: Rules::ALL,
             budget: Budget {
                 records: self.records,
+                batch: self.batch,
                 crashes: self.crashes,
                 lossy: self.lossy,
                 stops: self.stops,
@@ -180,6 +187,8 @@ impl Bound {
             Err(format!("brokers: 1 to {MAX_BROKERS}"))
         } else if self.records > PackedLog::RECORDS {
             Err(format!("records: at most {}", PackedLog::RECORDS))
+        } else if self.batch == 0 {
+            Err("batch: at least 1".to_owned())
         } else if self.stops > 3 {
             Err("stops: at most 3".to_owned())
         } else if self.stale > 3 {

@@ -107,7 +107,8 @@ impl Replication {
         if used.crashes < budget.crashes {
             out.push(Action::Crash { broker, keep: b.log.end(), high_watermark: b.high_watermark });
             if used.lossy < budget.lossy {
-                out.extend((0..b.log.end()).map(|keep| Action::Crash { broker, keep, high_watermark: 0 }));
+                let ends = (0..b.log.end()).filter(|keep| state.ends_batch(&b.log, *keep));
+                out.extend(ends.map(|keep| Action::Crash { broker, keep, high_watermark: 0 }));
             }
         }
         if used.stops < budget.stops {
@@ -127,9 +128,10 @@ impl Replication {
         let (budget, used) = (&self.config.budget, &state.used);
         let enough = b.isr.len() >= step::min_isr(state, &self.config);
         if used.records < budget.records && (leads || !self.holds(Rule::ProduceLeader)) {
+            let most = self.bound.batch.min(budget.records - used.records);
             for acks in self.bound.acks() {
                 if acks != Acks::All || enough || !self.holds(Rule::AckMinIsr) {
-                    out.push(Action::Produce { broker, acks, count: 1 });
+                    out.extend((1..=most).map(|count| Action::Produce { broker, acks, count }));
                 } else if leads {
                     out.push(Action::Reject { broker });
                 }
@@ -139,7 +141,8 @@ impl Replication {
             return;
         }
         if used.retries < budget.retries && self.bound.acks().any(|a| a == Acks::All) {
-            out.extend((1..=b.log.end()).map(|end| Action::Duplicate { broker, end }));
+            let ends = (1..=b.log.end()).filter(|end| state.ends_batch(&b.log, *end));
+            out.extend(ends.map(|end| Action::Duplicate { broker, end }));
         }
         let mut last = None;
         for end in b.waiting.iter().copied().filter(|end| last.replace(*end) != Some(*end)) {
@@ -216,7 +219,8 @@ impl Replication {
                     if !current || from > end {
                         out.push(Action::Respond { follower, leader, nth, end: from });
                     } else if from < end {
-                        out.extend((from + 1..=end).map(|end| Action::Respond { follower, leader, nth, end }));
+                        let ends = (from + 1..=end).filter(|end| state.ends_batch(&l.log, *end));
+                        out.extend(ends.map(|end| Action::Respond { follower, leader, nth, end }));
                     } else if l.high_watermark.min(end) != f.high_watermark || self.overtaken(l, follower, flight) {
                         // An empty response that teaches the follower nothing is as good as a fetch that stays parked.
                         out.push(Action::Respond { follower, leader, nth, end });

@@ -147,7 +147,11 @@ fn write(state: &State<PackedLog>, order: &Order, out: &mut Vec<u8>) {
     for ghost in [&state.seen, &state.acked_all, &state.acked_one] {
         write_records(ghost, out);
     }
-    out.push(state.metadata.entries.len() as u8);
+    // Few entries: the highest bit says whether there is more to say of batches.
+    out.push(state.metadata.entries.len() as u8 | u8::from(state.joined != 0) << 7);
+    if state.joined != 0 {
+        out.push(state.joined);
+    }
     for e in &state.metadata.entries {
         out.push(order.broker(e.leader) << 4 | e.leader_epoch as u8);
         // A set has five bits: above those of the ISR stands the last known leader, and above the fenced whether an ELR follows.
@@ -293,10 +297,12 @@ pub fn unpack(bytes: &[u8], n: usize) -> State<PackedLog> {
     let stale = r.u32();
     let used = Used { records, crashes, lossy, stops, fences, shrinks, elections, retries, stale, unclean, standing };
     let [seen, acked_all, acked_one] = std::array::from_fn(|_| r.records(0));
-    let entries = (0..r.u8()).map(|_| r.entry(n)).collect();
+    let entries = r.u8();
+    let joined = if entries & 128 == 0 { 0 } else { r.u8() };
+    let entries = (0..entries & 127).map(|_| r.entry(n)).collect();
     let metadata = Metadata { base: 0, entries };
     let brokers = (0..n).map(|_| r.broker(n)).collect();
-    State { metadata, brokers, seen, acked_all, acked_one, used }
+    State { metadata, brokers, seen, acked_all, acked_one, joined, used }
 }
 
 struct Reader<'a> {

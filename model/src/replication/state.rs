@@ -351,6 +351,8 @@ pub struct State<L> {
     pub acked_all: L,
     /// The longest log that acks=1 has acknowledged.
     pub acked_one: L,
+    /// Records, by number, whose batch goes on with the next number: only in exhaustive search, where numbers are small.
+    pub joined: u8,
     /// What has happened.
     pub used: Used,
 }
@@ -393,6 +395,7 @@ impl<L: Log> State<L> {
             seen: L::default(),
             acked_all: L::default(),
             acked_one: L::default(),
+            joined: 0,
             used: Used::default(),
         }
     }
@@ -417,6 +420,16 @@ impl<L: Log> State<L> {
         }
         state.brokers[0].log.begin_epoch(0);
         state
+    }
+
+    /// Whether no batch of the log lies on both sides of this offset. Batches are written, sent and kept as they are, so that
+    /// the number of a record tells in every log whether its batch ends there.
+    pub fn ends_batch(&self, log: &L, offset: Offset) -> bool {
+        self.joined == 0
+            || offset
+                .checked_sub(1)
+                .and_then(|at| log.record(at))
+                .is_none_or(|r| u32::from(self.joined) >> r.id & 1 == 0)
     }
 
     /// The controller's state.
