@@ -172,8 +172,8 @@ def measured(command, limit, folder=None):
         "code": child.returncode,
         "seconds": time.monotonic() - start,
         "cpu": usage.ru_utime + usage.ru_stime,
-        # The kernel's own figure is at least what this script took before it became the other program.
-        "rss": rss or usage.ru_maxrss * 1024,
+        # 0 if it was over at once. The kernel's own figure would be at least what this script takes.
+        "rss": rss,
     }
 
 
@@ -333,8 +333,8 @@ class Runner:
         command += bound.engine_arguments() + ([] if symmetry else ["--no-symmetry"])
         command += ["--mutant", rule] if rule else []
         run = measured(command, self.args.limit)
-        for _ in range(4 if run["seconds"] < 0.1 else 0):
-            # It may be over before its memory was looked at.
+        for _ in range(20 if run["seconds"] < 0.1 else 0):
+            # It may be over before its memory was looked at, or looked at too early.
             run["rss"] = max(run["rss"], measured(command, self.args.limit)["rss"])
         try:
             run["model"] = json.loads(run["output"])["models"][0]
@@ -399,7 +399,7 @@ class Runner:
     def costs(self, engine, tlc):
         # Below its clock tick the engine is taken to have used one.
         cpu = [max(engine["cpu"], 0.01), tlc["cpu"]]
-        rss = [engine["rss"], tlc["rss"]]
+        rss = [max(engine["rss"], 1), tlc["rss"]]
         costs = {"cpu": cpu, "cpu_ratio": cpu[1] / cpu[0], "rss": rss, "rss_ratio": rss[1] / rss[0]}
         self.say(f"  CPU {cpu[0]:.2f} s and {cpu[1]:.2f} s: TLC takes {costs['cpu_ratio']:.0f} times as much; "
                  f"memory {rss[0] / 2**20:.0f} MiB and {rss[1] / 2**20:.0f} MiB: {costs['rss_ratio']:.0f} times")  # fmt: skip
