@@ -102,7 +102,10 @@ TWINS = {
             "elr-election": ["election.elr-when-isr-empty"],
             "elr-members": ["elr.from-isr"],
         },
-        without={"stale": (0, "fetches that arrive after newer ones")},
+        without={
+            "batch": (1, "batches of several records"),
+            "stale": (0, "fetches that a newer one has superseded and that arrive all the same"),
+        },
         # As a property over time it costs TLC a hundred times as much as all others.
         convergence=("Convergence", "replication.convergence", ["still", "back-again", "network"]),
         unreduced="Unreduced",
