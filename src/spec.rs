@@ -128,11 +128,13 @@ fn list(sections: &[Section], format: Format) -> String {
 }
 
 fn facts_of_rule(rule: Rule) -> Value {
-    json!({"id": rule.id(), "statement": rule.statement(), "judge": judge(rule), "source": rule.source()})
+    let name = format!("{rule:?}");
+    json!({"id": rule.id(), "name": name, "statement": rule.statement(), "judge": judge(rule), "source": rule.source()})
 }
 
 fn facts_of_invariant(invariant: Invariant) -> Value {
-    json!({"id": invariant.id(), "statement": invariant.statement(), "kind": kind(invariant), "source": invariant.source()})
+    let (name, kind) = (format!("{invariant:?}"), kind(invariant));
+    json!({"id": invariant.id(), "name": name, "statement": invariant.statement(), "kind": kind, "source": invariant.source()})
 }
 
 fn explain(section: &Section, format: Format) -> String {

@@ -376,9 +376,9 @@ impl Walk {
                 None => {
                     for action in [
                         Action::Fetch { follower: b, leader },
-                        Action::Receive { follower: b, leader },
-                        Action::Respond { follower: b, leader, end },
-                        Action::Fetched { follower: b, leader },
+                        Action::Receive { follower: b, leader, nth: 0 },
+                        Action::Respond { follower: b, leader, nth: 0, end },
+                        Action::Fetched { follower: b, leader, nth: 0 },
                     ] {
                         if self.is_possible(place, &action) {
                             self.take(place, action);
@@ -702,8 +702,8 @@ fn candidates(state: &State<EpochRuns>, config: &Config, plan: &Plan, random: &m
                 out.push(Action::Fetch { follower: broker, leader: other });
             }
             out.extend([
-                Action::Receive { follower: other, leader: broker },
-                Action::Fetched { follower: broker, leader: other },
+                Action::Receive { follower: other, leader: broker, nth: 0 },
+                Action::Fetched { follower: broker, leader: other, nth: 0 },
             ]);
             if let Some(flight) = state.broker(other).and_then(|o| o.fetch_to(broker)) {
                 let more = b.log.end().saturating_sub(flight.fetch_offset) as usize + 1;
@@ -711,6 +711,7 @@ fn candidates(state: &State<EpochRuns>, config: &Config, plan: &Plan, random: &m
                 out.extend(ends.into_iter().chain([b.log.end().max(flight.fetch_offset)]).map(|end| Action::Respond {
                     follower: other,
                     leader: broker,
+                    nth: 0,
                     end,
                 }));
             }

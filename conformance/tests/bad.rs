@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use bellwether_conformance::oracle::judge;
 use bellwether_conformance::reader::runs_of;
+use bellwether_model::replication::Bound;
 use bellwether_model::replication::mutants::{Fate, mutant};
 use bellwether_trace::Rule;
 
@@ -32,7 +33,9 @@ fn every_bad_trace_is_rejected_for_the_id_that_it_is_named_after() {
 fn every_rule_that_the_model_check_catches_has_a_bad_trace() {
     let have: BTreeSet<String> = corpus().into_iter().map(|(id, _)| id).collect();
     for rule in Rule::ALL {
-        if mutant(*rule).is_some_and(|m| matches!(m.fate, Fate::Caught(_))) {
+        // A follower's event does not say which of several fetches to one leader was answered: the trace deviation one-answer.
+        let told = |bound: &Bound| bound.stale == 0 || *rule == Rule::FetchBrokerEpoch;
+        if mutant(*rule).is_some_and(|m| matches!(m.fate, Fate::Caught(_)) && told(&m.bound)) {
             assert!(have.contains(rule.id()), "no bad trace for {rule}");
         }
     }

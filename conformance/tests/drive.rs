@@ -90,10 +90,14 @@ fn the_path_of_every_mutant_is_followed_without_the_rule_and_refused_with_it() {
 
 /// Rules that no path of the model can show at work, and why. Tests of the broker do.
 #[cfg(feature = "mutants")]
-const NOT_DRIVEN: &[(bellwether_trace::Rule, &str)] = &[(
-    bellwether_trace::Rule::FetchResponseOffset,
-    "A follower has one fetch on its way to one leader, and within an epoch only its response moves the log end.",
-)];
+const NOT_DRIVEN: &[(bellwether_trace::Rule, &str)] = &[
+    (bellwether_trace::Rule::FetchResponseOffset, ONE_FETCH),
+    (bellwether_trace::Rule::FetchResponseLastEpoch, ONE_FETCH),
+];
+
+#[cfg(feature = "mutants")]
+const ONE_FETCH: &str =
+    "It takes a second fetch on its way to the same leader, and a trace does not say which of them was answered.";
 
 #[cfg(feature = "mutants")]
 #[test]

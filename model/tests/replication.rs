@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use bellwether_model::check::{Mutants, Report, Request, Verdict, run};
 use bellwether_model::engine::{Explore, Options, explore};
-use bellwether_model::replication::bounds::Bound;
+use bellwether_model::replication::bounds::{Bound, NOTHING};
 use bellwether_model::replication::mutants::{Fate, mutant};
 use bellwether_model::replication::scopes::{BASE, Scope};
-use bellwether_model::replication::{Action, Packed, Replication, Rules, State, advance, step};
+use bellwether_model::replication::{Action, Answer, Log, Packed, Phase, Replication, Rules, advance, step};
 use bellwether_trace::{Invariant, Judge, Kind, Rule};
 use proptest::prelude::*;
 use stateright::Model;
@@ -131,6 +131,31 @@ fn the_epochs_of_an_alter_partition_back_each_other() {
     }
 }
 
+/// The same for the two rules of a leader that save a request: the controller refuses what they let through. Without both
+/// the invariant breaks as early as without the controller's alone, or earlier.
+#[test]
+fn what_a_leader_must_not_propose_the_controller_refuses_too() {
+    let refused = [
+        (Rule::IsrExpandUnfenced, Rule::AlterPartitionUnfenced, Invariant::NoFencedInIsr),
+        (Rule::IsrExpandBrokerEpoch, Rule::AlterPartitionBrokerEpoch, Invariant::StrongIsr),
+    ];
+    for ((leaders, controllers, broken), depths) in refused.into_iter().zip(PAIR_DEPTHS) {
+        let bound = mutant(controllers).unwrap().bound;
+        let at = bound.properties().iter().position(|i| *i == broken).unwrap();
+        let found = [&[leaders][..], &[controllers], &[leaders, controllers]].map(|rules| {
+            let mut model = Replication::new(bound);
+            model.config.rules = rules.iter().fold(Rules::ALL, |all, rule| all.without(*rule));
+            let out = explore(&model, &Options { stop_at: 1 << at, ..Options::default() }, None);
+            assert!(out.complete() || out.discoveries[at].is_some());
+            out.discoveries[at].as_ref().map(|trail| trail.depth)
+        });
+        assert_eq!(found, depths, "{leaders} and {controllers}");
+    }
+}
+
+/// Without the leader's rule, without the controller's, without both.
+const PAIR_DEPTHS: [[Option<u32>; 3]; 2] = [[None, Some(8), Some(6)], [None, Some(19), Some(17)]];
+
 #[test]
 fn what_is_cut_short_is_unknown_and_never_holds() {
     let mut cut = request(&[("elections", "1"), ("shrinks", "1")], Mutants::None);
@@ -167,6 +192,72 @@ fn a_wrong_bound_model_or_rule_is_an_error_that_names_what_there_is() {
     assert!(run(&request(&[], Mutants::One(Rule::IdempotenceWindow)), None).is_err());
 }
 
+/// How many states there are if only such actions are taken, and each of them.
+fn reachable(model: &Replication, allowed: impl Fn(&Action) -> bool, mut visit: impl FnMut(&Packed)) -> usize {
+    let mut queue = model.init_states();
+    let mut known = std::collections::HashSet::new();
+    let mut actions = Vec::new();
+    while let Some(state) = queue.pop() {
+        let mut bytes = Vec::new();
+        model.pack(&state, &mut bytes);
+        if known.insert(bytes) {
+            visit(&state);
+            actions.clear();
+            model.actions(&state, &mut actions);
+            let next = actions.iter().filter(|a| allowed(a)).filter_map(|a| model.next_state(&state, *a));
+            queue.extend(next);
+        }
+    }
+    known.len()
+}
+
+/// Nothing ever stands or falls but whole batches: a batch of two is one record that takes two offsets.
+#[test]
+fn batches_of_two_records_are_the_same_protocol_as_batches_of_one() {
+    let one = Bound { brokers: 2, records: 2, reads: false, ..BASE };
+    for one in
+        [Bound { crashes: 1, lossy: 1, ..one }, Bound { elections: 1, shrinks: 1, retries: 1, min_isr: 1, ..one }]
+    {
+        let two = Replication::new(Bound { records: 2 * one.records, batch: 2, ..one });
+        let whole = |state: &Packed| {
+            for b in &state.brokers {
+                let flying = b.fetches.iter().filter_map(|f| match &f.phase {
+                    Phase::Answered(Answer::Records { records, .. }) => Some(records.end()),
+                    _ => None,
+                });
+                let remote = b.remote.iter().flatten().map(|r| r.end);
+                let ends = [b.log.end(), b.high_watermark, b.epoch_start].into_iter();
+                assert!(ends.chain(flying).chain(remote).chain(b.waiting.clone()).all(|end| end % 2 == 0), "{state:?}");
+            }
+        };
+        let pairs = |a: &Action| !matches!(a, Action::Produce { count: 1, .. });
+        let singles = reachable(&Replication::new(one), |_| true, |_| ());
+        assert!(singles > 1000);
+        assert_eq!(reachable(&two, pairs, whole), singles, "{one:?}");
+    }
+}
+
+#[test]
+fn every_log_ends_where_a_batch_does_also_when_their_sizes_differ() {
+    let bound = Bound { brokers: 2, records: 3, batch: 2, acks0: true, crashes: 1, lossy: 1, ..NOTHING };
+    let mut single = 0;
+    reachable(
+        &Replication::new(bound),
+        |_| true,
+        |state| {
+            for b in &state.brokers {
+                assert!(
+                    state.ends_batch(&b.log, b.log.end()) && state.ends_batch(&b.log, b.high_watermark),
+                    "{state:?}"
+                );
+                single += usize::from(b.log.end() == 1 && state.joined != 0);
+            }
+        },
+    );
+    // There are batches of one beside those of two.
+    assert!(single > 0);
+}
+
 /// Walks at random, and shows each state on the way.
 fn walk(model: &Replication, choices: &[u16], mut visit: impl FnMut(&Packed)) {
     let mut state = model.init_states().remove(0);
@@ -194,6 +285,8 @@ fn rough() -> Bound {
         retries: 1,
         flights: 2,
         loss: true,
+        stale: 2,
+        batch: 2,
         ..BASE
     }
 }
@@ -237,8 +330,10 @@ proptest! {
                 Action::Crash { broker: a, keep: n, high_watermark: n },
                 Action::Produce { broker: a, acks: bellwether_model::replication::Acks::All, count: n },
                 Action::HighWatermark { broker: a, to: n },
-                Action::Respond { follower: a, leader: b, end: n },
-                Action::Fetched { follower: a, leader: b },
+                Action::Respond { follower: a, leader: b, nth: 0, end: n },
+                Action::Respond { follower: a, leader: b, nth: 1, end: n },
+                Action::Fetched { follower: a, leader: b, nth: 0 },
+                Action::Fetched { follower: a, leader: b, nth: 1 },
                 Action::LearnIsr { broker: a },
             ] {
                 let mut after = state.clone();
@@ -315,7 +410,7 @@ fn renumbered(state: &Packed, old: [u8; 3]) -> Packed {
             alter.isr = set(alter.isr);
             alter.incarnations = per_broker(alter.incarnations);
         }
-        b.fetches.iter_mut().for_each(|f| f.leader = new(f.leader));
+        b.fetches.iter_mut().chain(&mut b.stale).for_each(|f| f.leader = new(f.leader));
         b.fetches.sort_by_key(|f| f.leader);
     }
     out

@@ -20,14 +20,14 @@ CONSTANTS
     FirstLeader,    \* the one that leads at first
     None,
     \* bounds.rs: how much is written, and how much may go wrong
-    Records, Acks, Reads, MinIsr, Unclean,
-    Crashes, Lossy, Fences, Shrinks, Elections, Retries, Flights, Loss,
+    Records, Acks, Reads, MinIsr, Unclean, Elr,
+    Crashes, Lossy, Stops, Fences, Shrinks, Elections, Retries, Flights, Loss,
     RulesOff,       \* the ids of the rules that a mutant lacks
     NormalForm      \* whether states are brought into their normal form
 
 ASSUME /\ FirstLeader \in Brokers /\ None \notin Brokers
        /\ Acks \subseteq {"0", "1", "all"}
-       /\ {Reads, Unclean, Loss, NormalForm} \subseteq BOOLEAN
+       /\ {Reads, Unclean, Elr, Loss, NormalForm} \subseteq BOOLEAN
 
 VARIABLE state
 
@@ -48,6 +48,7 @@ TruncateCommonEpoch       == Holds("truncate.common-epoch")
 FetchDivergingNoUpdate    == Holds("fetch.diverging-no-update")
 FetchResponseEpoch        == Holds("fetch.response-epoch")
 FetchResponseOffset       == Holds("fetch.response-offset")
+FetchResponseLastEpoch    == Holds("fetch.response-last-epoch")
 LeaderForgetsFollowers    == Holds("leader.forgets-followers")
 HighWatermarkReplicated   == Holds("high-watermark.replicated")
 HighWatermarkMaximalIsr   == Holds("high-watermark.maximal-isr")
@@ -65,6 +66,12 @@ ElectionNewEpoch          == Holds("election.new-epoch")
 RegistrationLeavesIsr     == Holds("registration.leaves-isr")
 FencingLeavesIsr          == Holds("fencing.leaves-isr")
 RegistrationCatchUp       == Holds("registration.catch-up")
+RegistrationCleanProof    == Holds("registration.clean-proof")
+ElrFromIsr                == Holds("elr.from-isr")
+ElrBelowMinIsr            == Holds("elr.below-min-isr")
+ElrUncleanLeaves          == Holds("elr.unclean-leaves")
+ElectionElrWhenIsrEmpty   == Holds("election.elr-when-isr-empty")
+ElectionLastKnownLeader   == Holds("election.last-known-leader")
 AckHighWatermark          == Holds("acks.all-high-watermark")
 AckMinIsr                 == Holds("acks.min-isr")
 ProduceLeader             == Holds("produce.leader")
@@ -119,18 +126,18 @@ Agree(a, b, end) == end <= Len(a) /\ end <= Len(b) /\ \A i \in 1..end : a[i] = b
 NoRemotes == [b \in Brokers |-> None]
 
 Initial ==
-    LET entry == [leader |-> FirstLeader, leader_epoch |-> 0, isr |-> Brokers, partition_epoch |-> 0,
-                  fenced |-> {}, incarnations |-> [b \in Brokers |-> 1]]
+    LET entry == [leader |-> FirstLeader, leader_epoch |-> 0, isr |-> Brokers, elr |-> {}, last_known_leader |-> None,
+                  partition_epoch |-> 0, fenced |-> {}, incarnations |-> [b \in Brokers |-> 1]]
         broker(b) ==
-            [alive |-> TRUE, lossy |-> FALSE, incarnation |-> 1, applied |-> 1,
+            [alive |-> TRUE, lossy |-> FALSE, clean |-> FALSE, incarnation |-> 1, applied |-> 1,
              log |-> IF b = FirstLeader THEN BeginEpoch(EmptyLog, 0) ELSE EmptyLog,
              high_watermark |-> 0, isr |-> Brokers, partition_epoch |-> 0, pending |-> None, alter |-> None,
              epoch_start |-> 0, remote |-> NoRemotes, waiting |-> <<>>, fetches |-> [l \in Brokers |-> None]]
     IN  [metadata |-> <<entry>>,
          brokers |-> [b \in Brokers |-> broker(b)],
          seen |-> <<>>, acked_all |-> <<>>, acked_one |-> <<>>,
-         used |-> [records |-> 0, crashes |-> 0, lossy |-> 0, fences |-> 0, shrinks |-> 0, elections |-> 0,
-                   retries |-> 0, unclean |-> 0, standing |-> 0]]
+         used |-> [records |-> 0, crashes |-> 0, lossy |-> 0, stops |-> 0, fences |-> 0, shrinks |-> 0,
+                   elections |-> 0, retries |-> 0, unclean |-> 0, standing |-> 0]]
 
 \* What is gone when the process is.
 ForgetVolatile(b) ==
@@ -191,10 +198,14 @@ ForgetTheUnread(s) ==
             IN  [b EXCEPT
                     !.fetches = [l \in Brokers |-> IF @[l] # None /\ DeadLetter(s, id, @[l]) THEN None ELSE @[l]],
                     !.alter = IF @ # None /\ SettledAlter(s, id) THEN None ELSE @,
+                    !.clean = @ /\ Elr,
                     !.isr = IF follow THEN view.isr ELSE @,
                     !.partition_epoch = IF follow THEN view.partition_epoch ELSE @,
                     !.epoch_start = IF b.high_watermark >= @ /\ IsrExpandHighWatermark THEN 0 ELSE @]
-    IN  [s EXCEPT !.brokers = [id \in Brokers |-> tidy(id)]]
+        \* Only the controller reads these, and only of its own state.
+        old == [i \in 1..(Len(s.metadata) - 1) |-> [s.metadata[i] EXCEPT !.elr = {}, !.last_known_leader = None]]
+    IN  [s EXCEPT !.brokers = [id \in Brokers |-> tidy(id)],
+                  !.metadata = Append(old, Controller(s))]
 
 \* The first metadata entry that a broker can still come to act on.
 Needed(s, id) ==
@@ -265,62 +276,108 @@ Normalise(s) == IF NormalForm THEN InNormalForm(s) ELSE s
 -----------------------------------------------------------------------------
 (* step/controller.rs                                                      *)
 
-\* Who may become leader.
+\* Who may become leader: members of the ISR; if it is empty, members of the ELR; if both are, the last known leader; if
+\* there is none of them and the configuration allows it, anybody. A fenced broker never.
 Electable(entry) ==
-    LET clean == entry.isr \ entry.fenced
-    IN  IF ~ElectionInSync \/ (clean = {} /\ Unclean) THEN Brokers \ entry.fenced ELSE clean
+    LET unfenced == Brokers \ entry.fenced
+        elr      == IF Elr /\ (entry.isr = {} \/ ~ElectionElrWhenIsrEmpty) THEN entry.elr ELSE {}
+        clean    == (entry.isr \union elr) \ entry.fenced
+        nobody   == Elr /\ entry.isr = {} /\ entry.elr = {}
+        last     == IF ElectionLastKnownLeader THEN {entry.last_known_leader} \intersect unfenced ELSE unfenced
+    IN  IF ~ElectionInSync THEN unfenced
+        ELSE IF nobody /\ last # {} THEN last
+        ELSE IF clean = {} /\ Unclean THEN unfenced ELSE clean
+
+\* What an election gives up. `unclean': the leader is in neither ISR nor ELR, and the configuration allows it.
+\* `last_known': it is the last known leader, of whom nobody knows whether it has everything.
+NoCosts == [unclean |-> FALSE, last_known |-> FALSE]
+
+Costs(entry, leader) ==
+    LET outside == leader # None /\ leader \notin entry.isr \union entry.elr
+        last    == entry.last_known_leader = leader \/ ~ElectionLastKnownLeader
+        known   == Elr /\ entry.isr = {} /\ entry.elr = {} /\ last
+    IN  [unclean |-> outside /\ ~known /\ ElectionInSync, last_known |-> outside /\ known]
 
 \* A leader, or None, begins a new leader epoch.
 Lead(entry, leader) ==
-    [entry EXCEPT !.leader = leader,
-                  !.leader_epoch = IF ElectionNewEpoch THEN @ + 1 ELSE @,
-                  !.isr = IF leader # None /\ leader \notin @ THEN {leader} ELSE @]
+    LET outside == leader # None /\ leader \notin entry.isr
+    IN  [entry EXCEPT !.leader = leader,
+                      !.leader_epoch = IF ElectionNewEpoch THEN @ + 1 ELSE @,
+                      !.isr = IF outside THEN {leader} ELSE @,
+                      !.elr = IF ~outside THEN @ ELSE IF leader \in @ THEN @ \ {leader} ELSE {}]
 
-\* Whether that is an unclean election by configuration.
-IsUnclean(entry, leader) == ElectionInSync /\ leader # None /\ leader \notin entry.isr
+\* The ELR that goes with another ISR: nobody while the ISR has min.insync.replicas members; below that, whoever leaves the
+\* ISR has all that is committed, since the high watermark stands still. `unclean' are those who stopped uncleanly.
+PopulateElr(entry, old_isr, unclean) ==
+    LET leave == IF ElrUncleanLeaves THEN unclean ELSE {}
+        from  == IF ElrFromIsr THEN entry.elr \union old_isr ELSE Brokers
+        elr   == IF Cardinality(entry.isr) < EffectiveMinIsr THEN (from \ entry.isr) \ leave
+                 ELSE IF ElrBelowMinIsr THEN {}
+                 \* Without the rule nobody is taken out for it, not even who is back in the ISR.
+                 ELSE (entry.elr \union (old_isr \ entry.isr)) \ leave
+    IN  IF Elr THEN [entry EXCEPT !.elr = elr] ELSE entry
 
-\* The record is written: the partition epoch grows if leader or ISR changed.
-Commit(s, entry, unclean) ==
-    LET last    == Controller(s)
-        changed == \/ entry.leader # last.leader
-                   \/ entry.leader_epoch # last.leader_epoch
-                   \/ entry.isr # last.isr
-    IN  [s EXCEPT !.metadata = Append(@, [entry EXCEPT !.partition_epoch = IF changed THEN @ + 1 ELSE @]),
-                  !.used.unclean = IF unclean THEN 1 ELSE @]
+\* The record is written: the partition epoch grows if anything of the partition changed.
+Commit(s, entry, costs) ==
+    LET last  == Controller(s)
+        known == IF ~Elr THEN entry.last_known_leader
+                 ELSE IF entry.leader # None THEN None
+                 ELSE IF entry.isr = {} /\ last.isr # {} THEN last.leader
+                 ELSE entry.last_known_leader
+        written   == [entry EXCEPT !.last_known_leader = known]
+        partition(e) == <<e.leader, e.leader_epoch, e.isr, e.elr, e.last_known_leader>>
+        changed   == partition(written) # partition(last)
+    IN  [s EXCEPT !.metadata = Append(@, [written EXCEPT !.partition_epoch = IF changed THEN @ + 1 ELSE @]),
+                  !.used.unclean = IF costs.unclean THEN 1 ELSE @,
+                  \* Whoever led last has everything, unless it has lost something.
+                  !.used.standing = IF costs.last_known /\ s.used.lossy > 0 THEN 1 ELSE @]
 
-\* A broker has lost its session: it leaves the ISR unless it is the last member.
-Depart(entry, id, leaves_isr) ==
-    [entry EXCEPT !.fenced = @ \union {id}, !.isr = IF leaves_isr /\ Cardinality(@) > 1 THEN @ \ {id} ELSE @]
+\* Whether the partition changes when a broker has lost its session. `unclean': it has stopped, and not cleanly.
+Touched(entry, id, unclean) == id \in entry.isr \/ (unclean /\ id \in entry.elr)
 
-\* And leads nothing: who may do so now.
-Successors(departed, id) ==
-    IF departed.leader # id \/ Electable(departed) = {} THEN {None} ELSE Electable(departed)
+\* The partition when a broker has lost its session, before the election that may follow. The broker leaves the ISR;
+\* without eligible leader replicas the last member stays.
+Departed(entry, id, unclean, leaves_isr) ==
+    LET gone == [entry EXCEPT
+                    !.fenced = @ \union {id},
+                    !.isr = IF leaves_isr /\ (Cardinality(@) > 1 \/ Elr) THEN @ \ {id} ELSE @]
+    IN  IF leaves_isr /\ Touched(entry, id, unclean)
+        THEN PopulateElr(gone, entry.isr, IF unclean THEN {id} ELSE {})
+        ELSE gone
 
-Succeed(departed, id, leader) == IF departed.leader = id THEN Lead(departed, leader) ELSE departed
+\* And after that election, one outcome for each who can lead. There is none if the broker did not lead, unless the
+\* partition has no leader and now finds one.
+Depart(entry, id, unclean, leaves_isr) ==
+    LET departed == Departed(entry, id, unclean, leaves_isr)
+        may      == Electable(departed)
+        orphan   == Elr /\ Touched(entry, id, unclean) /\ entry.leader = None /\ may # {}
+    IN  IF entry.leader = id \/ orphan
+        THEN {[entry |-> Lead(departed, leader), costs |-> Costs(departed, leader)]
+                : leader \in IF may = {} THEN {None} ELSE may}
+        ELSE {[entry |-> departed, costs |-> NoCosts]}
 
 Register(s) ==
-    LET registered(id) ==
-            LET b == s.brokers[id]
-                departed == Depart([Controller(s) EXCEPT !.incarnations[id] = b.incarnation], id, RegistrationLeavesIsr)
-            IN  {LET entry    == Succeed(departed, id, leader)
-                     \* The last replica standing comes back, and what it lost nobody else may have.
-                     standing == b.lossy /\ entry.isr = {id}
-                     known    == [s EXCEPT !.brokers[id].lossy = FALSE,
+    LET registered(id, clean) ==
+            LET b     == s.brokers[id]
+                entry == [Controller(s) EXCEPT !.incarnations[id] = b.incarnation]
+            IN  {LET \* The last replica standing comes back, and what it lost nobody else may have.
+                     standing == b.lossy /\ outcome.entry.isr = {id} /\ ~Elr
+                     known    == [s EXCEPT !.brokers[id].lossy = FALSE, !.brokers[id].clean = FALSE,
                                            !.used.standing = IF standing THEN 1 ELSE @]
-                 IN  Commit(known, entry, departed.leader = id /\ IsUnclean(departed, leader))
-                    : leader \in Successors(departed, id)}
-    IN  UNION {registered(id) : id \in {id \in Brokers :
+                 IN  Commit(known, outcome.entry, outcome.costs)
+                    : outcome \in Depart(entry, id, ~clean, RegistrationLeavesIsr)}
+        \* Whether it says that it had stopped cleanly: without the rule it may say so without a proof.
+        says(id) == {s.brokers[id].clean} \union IF Elr /\ ~RegistrationCleanProof THEN {TRUE} ELSE {}
+    IN  UNION {UNION {registered(id, clean) : clean \in says(id)} : id \in {id \in Brokers :
             s.brokers[id].alive /\ s.brokers[id].incarnation > Controller(s).incarnations[id]}}
 
 Fence(s) ==
     LET now == Controller(s)
         fenced(id) ==
-            LET departed == Depart(now, id, TRUE)
-                counted  == [s EXCEPT !.used.fences = IF s.brokers[id].alive THEN @ + 1 ELSE @]
+            LET counted  == [s EXCEPT !.used.fences = IF s.brokers[id].alive THEN @ + 1 ELSE @]
             IN  IF FencingLeavesIsr
-                THEN {Commit(counted, Succeed(departed, id, leader), departed.leader = id /\ IsUnclean(departed, leader))
-                        : leader \in Successors(departed, id)}
-                ELSE {Commit(counted, [now EXCEPT !.fenced = @ \union {id}], FALSE)}
+                THEN {Commit(counted, outcome.entry, outcome.costs) : outcome \in Depart(now, id, FALSE, TRUE)}
+                ELSE {Commit(counted, [now EXCEPT !.fenced = @ \union {id}], NoCosts)}
     IN  UNION {fenced(id) : id \in {id \in Brokers \ now.fenced : ~s.brokers[id].alive \/ s.used.fences < Fences}}
 
 Unfence(s) ==
@@ -329,7 +386,7 @@ Unfence(s) ==
             LET entry == [now EXCEPT !.fenced = @ \ {id}]
                 \* A partition without a leader takes this one, if it can lead.
                 leads == entry.leader = None /\ id \in Electable(entry)
-            IN  Commit(s, IF leads THEN Lead(entry, id) ELSE entry, leads /\ IsUnclean(entry, id))
+            IN  IF leads THEN Commit(s, Lead(entry, id), Costs(entry, id)) ELSE Commit(s, entry, NoCosts)
     IN  {unfenced(id) : id \in {id \in now.fenced :
             /\ s.brokers[id].alive
             /\ s.brokers[id].incarnation = now.incarnations[id]
@@ -338,7 +395,7 @@ Unfence(s) ==
 Elect(s) ==
     LET now == Controller(s)
     IN  IF s.used.elections >= Elections THEN {}
-        ELSE {Commit([s EXCEPT !.used.elections = @ + 1], Lead(now, leader), IsUnclean(now, leader))
+        ELSE {Commit([s EXCEPT !.used.elections = @ + 1], Lead(now, leader), Costs(now, leader))
                 : leader \in Electable(now) \ {now.leader}}
 
 \* What the controller makes of a broker's AlterPartition request, in Kafka's order.
@@ -366,7 +423,8 @@ AlterPartition(s) ==
             LET b     == s.brokers[id]
                 alter == b.alter
                 error == AlterDecision(s, id)
-                entry == [Controller(s) EXCEPT !.isr = alter.isr, !.partition_epoch = @ + 1]
+                now   == Controller(s)
+                entry == PopulateElr([now EXCEPT !.isr = alter.isr, !.partition_epoch = @ + 1], now.isr, {})
                 known == [alter EXCEPT !.status = "Decided", !.error = error,
                                        !.accepted = IF error = "NONE" THEN entry.partition_epoch ELSE 0]
                 \* Nobody is there to hear the answer to a request of an earlier life.
@@ -379,30 +437,44 @@ AlterPartition(s) ==
 -----------------------------------------------------------------------------
 (* step/replica.rs                                                         *)
 
+\* A broker stops: with a log of this end, and this high watermark in its checkpoint.
+Down(s, id, keep, hw) ==
+    LET b == s.brokers[id]
+        \* What it has sent may still arrive; what came back for it is lost.
+        own(f) == IF f # None /\ f.phase = "Requested" THEN f ELSE None
+        \* So is what was sent to it, or is parked with it.
+        to(f)  == IF f # None /\ f.phase \in {"Requested", "Received"} THEN None ELSE f
+        down   == [ForgetVolatile(b) EXCEPT
+                      !.alive = FALSE, !.log = Truncate(@, keep), !.high_watermark = hw,
+                      !.alter = IF @ # None /\ @.status = "Sent" THEN @ ELSE None,
+                      !.fetches = [l \in Brokers |-> own(@[l])]]
+    IN  [s EXCEPT !.brokers = [other \in Brokers |->
+                      IF other = id THEN down ELSE [@[other] EXCEPT !.fetches[id] = to(@)]]]
+
+\* Those that run, with a checkpoint that their log reaches.
+Stoppable(s) == {id \in Brokers : s.brokers[id].alive /\ s.brokers[id].high_watermark <= End(s.brokers[id].log)}
+
 Crash(s) ==
-    LET stopped(id, keep, hw) ==
-            LET b     == s.brokers[id]
-                lossy == keep < End(b.log)
-                \* What it has sent may still arrive; what came back for it is lost.
-                own(f) == IF f # None /\ f.phase = "Requested" THEN f ELSE None
-                \* So is what was sent to it, or is parked with it.
-                to(f)  == IF f # None /\ f.phase \in {"Requested", "Received"} THEN None ELSE f
-                down   == [ForgetVolatile(b) EXCEPT
-                              !.alive = FALSE, !.lossy = @ \/ lossy, !.log = Truncate(@, keep), !.high_watermark = hw,
-                              !.alter = IF @ # None /\ @.status = "Sent" THEN @ ELSE None,
-                              !.fetches = [l \in Brokers |-> own(@[l])]]
-            IN  [s EXCEPT !.brokers = [other \in Brokers |->
-                              IF other = id THEN down ELSE [@[other] EXCEPT !.fetches[id] = to(@)]],
-                          !.used.crashes = @ + 1,
-                          !.used.lossy = IF lossy THEN @ + 1 ELSE @]
-        up == {id \in Brokers : s.brokers[id].alive}
+    LET crashed(id, keep, hw) ==
+            LET lossy == keep < End(s.brokers[id].log)
+            IN  [Down(s, id, keep, hw) EXCEPT
+                    !.brokers[id].lossy = @ \/ lossy, !.brokers[id].clean = FALSE,
+                    !.used.crashes = @ + 1, !.used.lossy = IF lossy THEN @ + 1 ELSE @]
     IN  IF s.used.crashes >= Crashes THEN {}
-        ELSE {stopped(id, End(s.brokers[id].log), s.brokers[id].high_watermark)
-                : id \in {id \in up : s.brokers[id].high_watermark <= End(s.brokers[id].log)}}
+        ELSE {crashed(id, End(s.brokers[id].log), s.brokers[id].high_watermark) : id \in Stoppable(s)}
              \union
              IF s.used.lossy >= Lossy THEN {}
-             ELSE UNION {{stopped(id, keep, 0) : keep \in {k \in 0..End(s.brokers[id].log) : k < End(s.brokers[id].log)}}
-                            : id \in up}
+             ELSE UNION {{crashed(id, keep, 0) : keep \in {k \in 0..End(s.brokers[id].log) : k < End(s.brokers[id].log)}}
+                            : id \in {id \in Brokers : s.brokers[id].alive}}
+
+\* A clean stop loses nothing. The marker holds the broker epoch, so whoever has not registered can prove nothing by it.
+Stop(s) ==
+    LET stopped(id) ==
+            LET b == s.brokers[id]
+            IN  [Down(s, id, End(b.log), b.high_watermark) EXCEPT
+                    !.brokers[id].clean = (Controller(s).incarnations[id] = b.incarnation),
+                    !.used.stops = @ + 1]
+    IN  IF s.used.stops >= Stops THEN {} ELSE {stopped(id) : id \in Stoppable(s)}
 
 Restart(s) ==
     {[s EXCEPT !.brokers[id].alive = TRUE, !.brokers[id].incarnation = @ + 1]
@@ -618,6 +690,7 @@ FetchedOutcome(s, id, leader) ==
     IN  IF \/ flight.phase = "Error" \/ Leads(s, id)
            \/ FetchResponseEpoch /\ ~current
            \/ FetchResponseOffset /\ flight.fetch_offset # end
+           \/ FetchResponseLastEpoch /\ flight.last_fetched_epoch # LatestEpoch(f.log)
         THEN ignored
         ELSE IF flight.phase = "Diverging"
         THEN LET theirs == flight.answer
@@ -710,6 +783,7 @@ Next ==
     \/ To(Elect(state))
     \/ To(AlterPartition(state))
     \/ To(Crash(state))
+    \/ To(Stop(state))
     \/ To(Restart(state))
     \/ To(Apply(state))
     \/ To(Produce(state))
@@ -733,8 +807,11 @@ Symmetry == Permutations(Brokers)
 -----------------------------------------------------------------------------
 (* properties.rs. Promised: what Kafka promises after what has happened.   *)
 
-PromisedCommitted == state.used.unclean = 0 /\ state.used.standing = 0
-PromisedCopies    == state.used.unclean = 0 /\ state.used.lossy = 0
+\* With eligible leader replicas, fewer stops than min.insync.replicas, clean ones not counted, lose nothing.
+Survives == Elr /\ state.used.crashes < EffectiveMinIsr
+
+PromisedCommitted == state.used.unclean = 0 /\ (state.used.standing = 0 \/ Survives)
+PromisedCopies == state.used.unclean = 0 /\ state.used.lossy = 0
 
 Has(s, id, prefix) == Agree(s.brokers[id].log.records, prefix, Len(prefix))
 HasCommitted(s, id) == Has(s, id, s.seen) /\ Has(s, id, s.acked_all)
@@ -756,6 +833,15 @@ StrongIsr ==
     PromisedCommitted =>
         LET now == Controller(state) IN \A m \in now.isr : Excused(state, now, m) \/ HasCommitted(state, m)
 
+LeaderCandidateCompleteness ==
+    PromisedCommitted =>
+        LET now == Controller(state)
+        IN  \A m \in now.isr \union now.elr :
+                ~state.brokers[m].alive \/ Excused(state, now, m) \/ HasCommitted(state, m)
+
+ElrDisjoint ==
+    LET now == Controller(state) IN now.isr \intersect now.elr = {} /\ (Elr \/ now.elr = {})
+
 WeakIsr ==
     PromisedCommitted =>
         LET l == CurrentLeader(state)
@@ -773,7 +859,11 @@ ConsistentRead ==
 
 QuorumSuperset ==
     LET l == CurrentLeader(state)
-    IN  IF l = None THEN TRUE ELSE Controller(state).isr \subseteq MaximalIsr(state.brokers[l])
+    IN  IF l = None THEN TRUE
+        ELSE LET b   == state.brokers[l]
+                 now == Controller(state)
+             \* A leader that holds its ISR for too small commits nothing, so that the ELR need not count for it.
+             IN  (IF EnoughInSync(b) THEN now.isr \union now.elr ELSE now.isr) \subseteq MaximalIsr(b)
 
 HighWatermarkInLog == \A b \in Brokers : state.brokers[b].high_watermark <= End(state.brokers[b].log)
 
@@ -785,7 +875,8 @@ OneLeaderPerEpoch ==
 
 NoFencedInIsr ==
     LET now == Controller(state)
-    IN  now.leader \notin now.fenced /\ (now.fenced \intersect now.isr = {} \/ Cardinality(now.isr) = 1)
+    IN  /\ now.leader \notin now.fenced
+        /\ now.fenced \intersect now.isr = {} \/ (Cardinality(now.isr) = 1 /\ ~Elr)
 
 AckedAllIsDurable ==
     PromisedCommitted => LET l == CurrentLeader(state) IN l = None \/ Has(state, l, state.acked_all)

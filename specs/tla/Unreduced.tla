@@ -13,8 +13,8 @@
 EXTENDS Replication
 
 Nexts(s) ==
-    UNION {Register(s), Fence(s), Unfence(s), Elect(s), AlterPartition(s), Crash(s), Restart(s), Apply(s), Produce(s),
-           Duplicate(s), Ack(s), HighWatermark(s), Read(s), Fetch(s), Receive(s), Respond(s), Fetched(s),
+    UNION {Register(s), Fence(s), Unfence(s), Elect(s), AlterPartition(s), Crash(s), Stop(s), Restart(s), Apply(s),
+           Produce(s), Duplicate(s), Ack(s), HighWatermark(s), Read(s), Fetch(s), Receive(s), Respond(s), Fetched(s),
            ProposeIsr(s), LearnIsr(s)}
 
 \* A fetch to a broker that has no view yet is as good as none: it will be refused, since the broker comes back to a later

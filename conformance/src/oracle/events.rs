@@ -88,11 +88,11 @@ pub fn action_of<L: Log>(names: &Names, state: &State<L>, node: NodeId, event: &
         }
         Event::Read { end, .. } => one(Action::Read { broker: at(node)?, end: offset(*end)? }),
         Event::Fetch { leader, .. } => one(Action::Fetch { follower: at(node)?, leader: at(*leader)? }),
-        Event::Receive { follower, .. } => one(Action::Receive { follower: at(*follower)?, leader: at(node)? }),
+        Event::Receive { follower, .. } => one(Action::Receive { follower: at(*follower)?, leader: at(node)?, nth: 0 }),
         Event::Respond { follower, end, .. } => {
-            one(Action::Respond { follower: at(*follower)?, leader: at(node)?, end: offset(*end)? })
+            one(Action::Respond { follower: at(*follower)?, leader: at(node)?, nth: 0, end: offset(*end)? })
         }
-        Event::Fetched { leader, .. } => one(Action::Fetched { follower: at(node)?, leader: at(*leader)? }),
+        Event::Fetched { leader, .. } => one(Action::Fetched { follower: at(node)?, leader: at(*leader)?, nth: 0 }),
         Event::ProposeIsr { isr, .. } => {
             let nodes: Vec<NodeId> = isr.iter().map(|m| m.broker).collect();
             let isr = names.set(&nodes).ok_or("the ISR is not an ascending list of replicas")?;
@@ -232,16 +232,16 @@ pub fn event_of<L: Log>(
                 broker_epoch: epoch(follower, flight.incarnation),
             }
         }
-        Action::Receive { follower, leader } => {
-            let flight = before.broker(follower)?.fetch_to(leader)?;
-            let answer = match after.broker(follower)?.fetch_to(leader).map(|f| &f.phase) {
+        Action::Receive { follower, leader, nth } => {
+            let flight = before.broker(follower)?.flight(leader, nth)?;
+            let answer = match after.broker(follower)?.flight(leader, nth).map(|f| &f.phase) {
                 Some(Phase::Answered(Answer::Error(error))) => FetchAnswer::Error(*error),
                 Some(Phase::Answered(Answer::Diverging { epoch, end })) => {
                     FetchAnswer::Diverging { epoch: signed(*epoch), end: (*end).into() }
                 }
                 Some(_) => FetchAnswer::Ok,
                 // Nobody is there to hear it: the sender's incarnation is over.
-                None => fetch_verdict(before, follower, leader, config)?.0,
+                None => fetch_verdict(before, follower, leader, nth, config)?.0,
             };
             Event::Receive {
                 tp,
@@ -253,8 +253,8 @@ pub fn event_of<L: Log>(
                 answer,
             }
         }
-        Action::Respond { follower, leader, .. } => {
-            let flight = after.broker(follower)?.fetch_to(leader)?;
+        Action::Respond { follower, leader, nth, .. } => {
+            let flight = after.broker(follower)?.flight(leader, nth)?;
             let fetch_offset = i64::from(flight.fetch_offset);
             let (end, high_watermark, error) = match &flight.phase {
                 Phase::Answered(Answer::Records { records, high_watermark }) => {
@@ -265,10 +265,10 @@ pub fn event_of<L: Log>(
             };
             Event::Respond { tp, follower: names.node(follower), fetch_offset, end, high_watermark, error }
         }
-        Action::Fetched { follower, leader } => {
+        Action::Fetched { follower, leader, nth } => {
             let b = after.broker(follower)?;
             let (log_end, high_watermark) = (b.log.end().into(), b.high_watermark.into());
-            let effect = fetched_outcome(before, follower, leader, config)?.0;
+            let effect = fetched_outcome(before, follower, leader, nth, config)?.0;
             Event::Fetched { tp, leader: names.node(leader), effect, log_end, high_watermark }
         }
         Action::ProposeIsr { broker, .. } => {

@@ -213,9 +213,9 @@ fn possible(oracle: &PartitionOracle, node: NodeId, event: &Event) -> Vec<Action
     for other in state.ids() {
         out.extend([
             Action::Fetch { follower: broker, leader: other },
-            Action::Receive { follower: other, leader: broker },
-            Action::Respond { follower: other, leader: broker, end: b.log.end() },
-            Action::Fetched { follower: broker, leader: other },
+            Action::Receive { follower: other, leader: broker, nth: 0 },
+            Action::Respond { follower: other, leader: broker, nth: 0, end: b.log.end() },
+            Action::Fetched { follower: broker, leader: other, nth: 0 },
             Action::ProposeIsr { broker, isr: b.isr.with(other) },
             Action::ProposeIsr { broker, isr: b.isr.without(other) },
         ]);

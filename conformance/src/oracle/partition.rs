@@ -239,7 +239,7 @@ impl PartitionOracle {
                 self.unaware.remove(&(follower, leader));
             }
             // The newest fetch supersedes the older ones of the same follower.
-            Action::Receive { follower, leader } => {
+            Action::Receive { follower, leader, .. } => {
                 self.unaware.remove(&(follower, leader));
                 self.given_up.retain(|(f, o)| *f != follower || o.leader != leader || o.phase == Phase::Requested);
             }

@@ -107,6 +107,8 @@ registry! {
         FetchResponseEpoch = "fetch.response-epoch", Judge::Model, "KAFKA-18991, KIP-320";
         /// A follower drops a response to a request for another offset than its log end.
         FetchResponseOffset = "fetch.response-offset", Judge::Model, "KAFKA-18991";
+        /// A follower drops a response to a request that named another last epoch than its log has now.
+        FetchResponseLastEpoch = "fetch.response-last-epoch", Judge::Model, "KAFKA-18991, AbstractFetcherThread.scala";
         /// A new leader epoch forgets where the followers' logs ended in the one before, even if the leader stays.
         LeaderForgetsFollowers = "leader.forgets-followers", Judge::Model, "KIP-320, Partition.makeLeader";
         /// The high watermark is at most the log end of every replica that counts.

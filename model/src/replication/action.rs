@@ -168,7 +168,7 @@ pub enum Action {
         /// Up to here.
         end: Offset,
     },
-    /// The follower sends a fetch; an earlier one to the same leader is lost.
+    /// The follower sends a fetch; an earlier one to the same leader is lost, or comes late.
     Fetch {
         /// The follower.
         follower: BrokerId,
@@ -181,6 +181,8 @@ pub enum Action {
         follower: BrokerId,
         /// The one that was asked.
         leader: BrokerId,
+        /// Which of its fetches to that leader: 0 is the newest, others were superseded ([`super::Broker::flight`]).
+        nth: u8,
     },
     /// The leader answers a fetch that it found valid.
     Respond {
@@ -188,6 +190,8 @@ pub enum Action {
         follower: BrokerId,
         /// The one that was asked.
         leader: BrokerId,
+        /// Which of its fetches to that leader: 0 is the newest, others were superseded ([`super::Broker::flight`]).
+        nth: u8,
         /// The end of the records in the response; of no account if the answer is an error.
         end: Offset,
     },
@@ -197,6 +201,8 @@ pub enum Action {
         follower: BrokerId,
         /// The one that answered.
         leader: BrokerId,
+        /// Which of its fetches to that leader: 0 is the newest, others were superseded ([`super::Broker::flight`]).
+        nth: u8,
     },
     /// The leader asks the controller for another ISR.
     ProposeIsr {
@@ -304,6 +310,8 @@ impl Rules {
 pub struct Budget {
     /// Records.
     pub records: u32,
+    /// Records of one batch.
+    pub batch: u32,
     /// Stops at once.
     pub crashes: u32,
     /// Those among them that lose records.
@@ -324,12 +332,15 @@ pub struct Budget {
     pub reassigns: u32,
     /// Changes of the configuration.
     pub configures: u32,
+    /// Superseded fetches that stay on their way: the first ones do.
+    pub stale: u32,
 }
 
 impl Budget {
-    /// No limit: for traces.
+    /// No limit: for traces. What is stale there, the oracle keeps beside the state.
     pub const UNLIMITED: Budget = Budget {
         records: u32::MAX,
+        batch: u32::MAX,
         crashes: u32::MAX,
         lossy: u32::MAX,
         stops: u32::MAX,
@@ -340,6 +351,7 @@ impl Budget {
         shutdowns: u32::MAX,
         reassigns: u32::MAX,
         configures: u32::MAX,
+        stale: 0,
     };
 }
 
@@ -363,6 +375,8 @@ pub struct Config {
     pub elr: bool,
     /// A fetch to another leader replaces the one on its way: for exhaustive search. In a trace each pair has its own.
     pub one_flight: bool,
+    /// Where batches end is part of the state: for exhaustive search. A trace has it beside the state, in any number.
+    pub batches: bool,
     /// What is remembered of what producers wrote.
     pub noted: Noted,
     /// The rules in force.
@@ -375,7 +389,7 @@ impl Config {
     /// The full protocol without limits: what judges a trace.
     pub fn oracle() -> Self {
         let noted = Noted::Acknowledged;
-        Config { elr: false, one_flight: false, noted, rules: Rules::ALL, budget: Budget::UNLIMITED }
+        Config { elr: false, one_flight: false, batches: false, noted, rules: Rules::ALL, budget: Budget::UNLIMITED }
     }
 
     /// With eligible leader replicas, or without them.

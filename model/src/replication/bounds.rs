@@ -15,6 +15,8 @@ pub struct Bound {
     pub brokers: u32,
     /// Records.
     pub records: u32,
+    /// Records of one batch, at most: what is appended, sent, kept and shown as one.
+    pub batch: u32,
     /// Producers may use acks=0.
     pub acks0: bool,
     /// Producers may use acks=1.
@@ -57,12 +59,15 @@ pub struct Bound {
     pub flights: u32,
     /// Fetches and responses get lost on the way, at any time.
     pub loss: bool,
+    /// Fetches that a newer one has superseded, but that still arrive, or whose answers do.
+    pub stale: u32,
 }
 
 /// The least bound: three brokers, nothing written, nothing wrong.
 pub const NOTHING: Bound = Bound {
     brokers: 3,
     records: 0,
+    batch: 1,
     acks0: false,
     acks1: false,
     acks_all: false,
@@ -84,6 +89,7 @@ pub const NOTHING: Bound = Bound {
     forced: false,
     flights: 1,
     loss: false,
+    stale: 0,
 };
 
 /// A value of a bound, as it is written: a number or a switch.
@@ -100,6 +106,7 @@ pub enum Value {
 pub fn line(values: &BTreeMap<&'static str, Value>) -> String {
     let said = values.iter().filter_map(|(key, value)| match value {
         Value::Count(0) | Value::Switch(false) => None,
+        Value::Count(1) if *key == "batch" => None,
         Value::Count(n) => Some(format!("{key}={n}")),
         Value::Switch(true) => Some((*key).to_owned()),
     });
@@ -134,6 +141,7 @@ macro_rules! fields {
 fields! {
     "brokers" brokers Count;
     "records" records Count;
+    "batch" batch Count;
     "acks0" acks0 Switch;
     "acks1" acks1 Switch;
     "acks-all" acks_all Switch;
@@ -155,6 +163,7 @@ fields! {
     "forced" forced Switch;
     "flights" flights Count;
     "loss" loss Switch;
+    "stale" stale Count;
 }
 
 impl Bound {
@@ -169,10 +178,12 @@ impl Bound {
         Config {
             elr: self.elr,
             one_flight: self.flights == 1,
+            batches: self.batch > 1,
             noted: Noted::Acknowledged,
             rules: Rules::ALL,
             budget: Budget {
                 records: self.records,
+                batch: self.batch,
                 crashes: self.crashes,
                 lossy: self.lossy,
                 stops: self.stops,
@@ -183,6 +194,7 @@ impl Bound {
                 shutdowns: self.shutdowns,
                 reassigns: self.reassigns,
                 configures: self.configures,
+                stale: self.stale,
             },
         }
     }
@@ -198,10 +210,14 @@ impl Bound {
             Err(format!("brokers: 1 to {MAX_BROKERS}, with the spare ones"))
         } else if self.records > PackedLog::RECORDS {
             Err(format!("records: at most {}", PackedLog::RECORDS))
+        } else if self.batch == 0 {
+            Err("batch: at least 1".to_owned())
         } else if self.stops > 3 {
             Err("stops: at most 3".to_owned())
         } else if self.configures > 7 || self.min_isr > 7 {
             Err("configures, min-isr: at most 7".to_owned())
+        } else if self.stale > 3 {
+            Err("stale: at most 3".to_owned())
         } else if small.iter().any(|n| *n > 15) || epochs >= PackedLog::EPOCHS {
             Err(format!(
                 "elections + 2 (fences + reassigns) + 3 (crashes + stops) + 4 shutdowns may reach {epochs} leader epochs, more than the {} that fit",

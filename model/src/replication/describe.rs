@@ -97,21 +97,23 @@ pub fn describe<L: Log>(before: &State<L>, action: &Action, after: &State<L>, co
             let at = f.log.end();
             format!("broker {follower} → broker {leader}: fetch, epoch {epoch}, offset {at}, last epoch {last}")
         }
-        Action::Receive { follower, leader } => match fetch_verdict(before, follower, leader, config) {
+        Action::Receive { follower, leader, nth } => match fetch_verdict(before, follower, leader, nth, config) {
             Some((FetchAnswer::Diverging { epoch, end }, _)) => {
-                format!("broker {leader} → broker {follower}: diverging, epoch {epoch} ends at {end}")
+                format!("broker {leader} → broker {follower}: diverging, epoch {epoch} ends at {end}{}", late(nth))
             }
             Some((FetchAnswer::Error(error), _)) => {
-                format!("broker {leader} → broker {follower}: fetch refused, {}", error_name(error))
+                format!("broker {leader} → broker {follower}: fetch refused, {}{}", error_name(error), late(nth))
             }
             _ => {
-                let at = b(follower).fetch_to(leader).map_or(0, |f| f.fetch_offset);
-                format!("broker {leader}: takes the fetch of broker {follower} in, whose log ends at {at}")
+                let at = b(follower).flight(leader, nth).map_or(0, |f| f.fetch_offset);
+                let late = late(nth);
+                format!("broker {leader}: takes the fetch of broker {follower} in, whose log ends at {at}{late}")
             }
         },
-        Action::Respond { follower, leader, .. } => {
+        Action::Respond { follower, leader, nth, .. } => {
+            let late = late(nth);
             let answered = step(before, action, config).ok();
-            let phase = answered.as_ref().and_then(|s| s.brokers[usize::from(follower)].fetch_to(leader));
+            let phase = answered.as_ref().and_then(|s| s.brokers[usize::from(follower)].flight(leader, nth));
             match phase.map(|f| (&f.phase, f.fetch_offset)) {
                 Some((Phase::Answered(Answer::Records { records, high_watermark }), from)) => {
                     let what = match records.end() {
@@ -119,22 +121,22 @@ pub fn describe<L: Log>(before: &State<L>, action: &Action, after: &State<L>, co
                         1 => format!("the record at offset {from}"),
                         n => format!("the records from offset {from} to {}", from + n - 1),
                     };
-                    format!("broker {leader} → broker {follower}: {what}, high watermark {high_watermark}")
+                    format!("broker {leader} → broker {follower}: {what}, high watermark {high_watermark}{late}")
                 }
                 Some((Phase::Answered(Answer::Error(error)), _)) => {
-                    format!("broker {leader} → broker {follower}: fetch refused, {}", error_name(*error))
+                    format!("broker {leader} → broker {follower}: fetch refused, {}{late}", error_name(*error))
                 }
                 _ => format!("broker {leader} → broker {follower}: response"),
             }
         }
-        Action::Fetched { follower, leader } => match fetched_outcome(before, follower, leader, config) {
+        Action::Fetched { follower, leader, nth } => match fetched_outcome(before, follower, leader, nth, config) {
             Some((FetchEffect::Appended, end, hw, _)) => {
-                format!("broker {follower}: takes the response in, log end {end}, high watermark {hw}")
+                format!("broker {follower}: takes the response in, log end {end}, high watermark {hw}{}", late(nth))
             }
             Some((FetchEffect::Truncated, end, hw, _)) => {
-                format!("broker {follower}: truncates to offset {end}, high watermark {hw}")
+                format!("broker {follower}: truncates to offset {end}, high watermark {hw}{}", late(nth))
             }
-            _ => format!("broker {follower}: drops the response of broker {leader}"),
+            _ => format!("broker {follower}: drops the response of broker {leader}{}", late(nth)),
         },
         Action::ProposeIsr { broker, isr } => {
             format!("broker {broker} → controller: alter partition, ISR {isr} instead of {}", b(broker).isr)
@@ -148,6 +150,11 @@ pub fn describe<L: Log>(before: &State<L>, action: &Action, after: &State<L>, co
             format!("controller → broker {broker}: answer to alter partition, {error}; its ISR is {isr}")
         }
     }
+}
+
+/// Said of a message whose follower has sent a newer one since.
+fn late(nth: u8) -> &'static str {
+    if nth > 0 { " (the follower has asked again since)" } else { "" }
 }
 
 fn partition(entry: &MetaEntry) -> String {

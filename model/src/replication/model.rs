@@ -11,7 +11,7 @@ use super::action::{Acks, Action, Config};
 use super::bounds::Bound;
 use super::describe::describe;
 use super::log::{Log, PackedLog};
-use super::state::{AlterStatus, BrokerId, BrokerSet, MetaEntry, Phase, State};
+use super::state::{AlterStatus, Broker, BrokerId, BrokerSet, Flight, MetaEntry, Phase, Remote, State};
 use super::step::{self, Departure, alter_decision, high_watermark_limit};
 use super::{normal, pack, properties};
 use crate::engine::Explore;
@@ -159,7 +159,8 @@ impl Replication {
         if used.crashes < budget.crashes {
             out.push(Action::Crash { broker, keep: b.log.end(), high_watermark: b.high_watermark });
             if used.lossy < budget.lossy {
-                out.extend((0..b.log.end()).map(|keep| Action::Crash { broker, keep, high_watermark: 0 }));
+                let ends = (0..b.log.end()).filter(|keep| state.ends_batch(&b.log, *keep));
+                out.extend(ends.map(|keep| Action::Crash { broker, keep, high_watermark: 0 }));
             }
         }
         let led_down = state.controller().stopping.contains(broker)
@@ -181,9 +182,10 @@ impl Replication {
         let (budget, used) = (&self.config.budget, &state.used);
         let enough = b.isr.len() >= step::min_isr(state, broker);
         if used.records < budget.records && (leads || !self.holds(Rule::ProduceLeader)) {
+            let most = self.bound.batch.min(budget.records - used.records);
             for acks in self.bound.acks() {
                 if acks != Acks::All || enough || !self.holds(Rule::AckMinIsr) {
-                    out.push(Action::Produce { broker, acks, count: 1 });
+                    out.extend((1..=most).map(|count| Action::Produce { broker, acks, count }));
                 } else if leads {
                     out.push(Action::Reject { broker });
                 }
@@ -193,7 +195,8 @@ impl Replication {
             return;
         }
         if used.retries < budget.retries && self.bound.acks().any(|a| a == Acks::All) {
-            out.extend((1..=b.log.end()).map(|end| Action::Duplicate { broker, end }));
+            let ends = (1..=b.log.end()).filter(|end| state.ends_batch(&b.log, *end));
+            out.extend(ends.map(|end| Action::Duplicate { broker, end }));
         }
         let mut last = None;
         for end in b.waiting.iter().copied().filter(|end| last.replace(*end) != Some(*end)) {
@@ -235,6 +238,13 @@ impl Replication {
         }
     }
 
+    /// Whether an older fetch has come in after this one, so that the leader no longer knows what this one said: the
+    /// follower has to ask again, as Kafka's does when its fetch has waited for replica.fetch.wait.max.ms.
+    fn overtaken(&self, leader: &Broker<PackedLog>, follower: BrokerId, flight: &Flight<PackedLog>) -> bool {
+        let said = Remote { end: flight.fetch_offset, incarnation: flight.incarnation };
+        self.bound.stale > 0 && leader.remote[usize::from(follower)] != Some(said)
+    }
+
     fn fetch_actions(&self, state: &Packed, follower: BrokerId, out: &mut Vec<Action>) {
         let f = &state.brokers[usize::from(follower)];
         if let Some((leader, view)) = state.view(follower).and_then(|v| Some((v.leader?, v))) {
@@ -245,30 +255,32 @@ impl Replication {
                     && o.fetch_offset == f.log.end()
                     && (!self.bound.loss || o.phase == Phase::Requested)
             });
-            if leader != follower && view.replicas.contains(follower) && !asked {
+            let again = state.used.stale < self.config.budget.stale;
+            if leader != follower && view.replicas.contains(follower) && (!asked || again) {
                 out.push(Action::Fetch { follower, leader });
             }
         }
-        for flight in &f.fetches {
+        for (nth, flight) in f.flights() {
             let leader = flight.leader;
             let l = &state.brokers[usize::from(leader)];
             match &flight.phase {
-                Phase::Requested if l.alive => out.push(Action::Receive { follower, leader }),
+                Phase::Requested if l.alive => out.push(Action::Receive { follower, leader, nth }),
                 Phase::Received if l.alive => {
                     let current = state.leads(leader)
                         && (state.view(leader).is_some_and(|v| v.leader_epoch == flight.leader_epoch)
                             || !self.holds(Rule::FetchLeaderEpoch));
                     let (from, end) = (flight.fetch_offset, l.log.end());
                     if !current || from > end {
-                        out.push(Action::Respond { follower, leader, end: from });
+                        out.push(Action::Respond { follower, leader, nth, end: from });
                     } else if from < end {
-                        out.extend((from + 1..=end).map(|end| Action::Respond { follower, leader, end }));
-                    } else if l.high_watermark.min(end) != f.high_watermark {
+                        let ends = (from + 1..=end).filter(|end| state.ends_batch(&l.log, *end));
+                        out.extend(ends.map(|end| Action::Respond { follower, leader, nth, end }));
+                    } else if l.high_watermark.min(end) != f.high_watermark || self.overtaken(l, follower, flight) {
                         // An empty response that teaches the follower nothing is as good as a fetch that stays parked.
-                        out.push(Action::Respond { follower, leader, end });
+                        out.push(Action::Respond { follower, leader, nth, end });
                     }
                 }
-                Phase::Answered(_) if f.alive => out.push(Action::Fetched { follower, leader }),
+                Phase::Answered(_) if f.alive => out.push(Action::Fetched { follower, leader, nth }),
                 _ => {}
             }
         }
@@ -358,7 +370,7 @@ fn healing_rank(state: &Packed, action: &Action) -> Option<u32> {
         Action::Fetch { follower, leader } => {
             let f = &state.brokers[usize::from(follower)];
             let epoch = state.view(follower)?.leader_epoch;
-            let asked = |o: &super::Flight<PackedLog>| o.leader_epoch == epoch && o.fetch_offset == f.log.end();
+            let asked = |o: &Flight<PackedLog>| o.leader_epoch == epoch && o.fetch_offset == f.log.end();
             return f.fetch_to(leader).is_none_or(|o| !asked(o)).then_some(11);
         }
         Action::ProposeIsr { broker, isr } => {

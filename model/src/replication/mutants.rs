@@ -39,14 +39,8 @@ pub fn mutant(rule: Rule) -> Option<Mutant> {
         Rule::FetchLeaderEpoch | Rule::LeaderForgetsFollowers => {
             (Bound { elections: 2, reads: false, ..BASE }, Caught(Some(Invariant::WeakIsr)))
         }
-        Rule::FetchBrokerEpoch => (
-            LOSS,
-            Explained(
-                "What a fetch of an earlier incarnation reports can count only if the broker joins the ISR again, and \
-                 isr.expand-broker-epoch refuses that until it has fetched anew. (In the model the new fetch takes the place of \
-                 the old one; on two connections the old one could still arrive after it, and that is not modelled.)",
-            ),
-        ),
+        // The fetch of the life before comes after that of the new one, which has joined the ISR on the strength of its own.
+        Rule::FetchBrokerEpoch => (Bound { shrinks: 0, stale: 1, ..LOSS }, Caught(Some(Invariant::StrongIsr))),
         Rule::TruncateByEpoch => (Bound { elections: 1, ..READS }, Caught(None)),
         Rule::TruncateCommonEpoch => (
             Bound { brokers: 2, records: 2, acks0: true, elections: 2, ..NOTHING },
@@ -54,14 +48,14 @@ pub fn mutant(rule: Rule) -> Option<Mutant> {
         ),
         Rule::FetchDivergingNoUpdate => (Bound { records: 2, elections: 2, ..READS }, Caught(None)),
         Rule::FetchResponseEpoch => {
-            (Bound { records: 3, acks0: true, elections: 1, flights: 2, ..NOTHING }, Caught(None))
+            (Bound { records: 1, acks0: true, elections: 2, flights: 2, ..NOTHING }, Caught(Some(Invariant::WeakIsr)))
         }
-        Rule::FetchResponseOffset => (
-            Bound { records: 3, acks0: true, elections: 1, flights: 2, ..NOTHING },
-            Explained(
-                "Within one leader epoch a follower has one fetch on its way to one leader, and nothing but its response \
-                 moves the log end: responses of other epochs fall to fetch.response-epoch.",
-            ),
+        Rule::FetchResponseOffset => {
+            (Bound { brokers: 2, records: 3, acks0: true, stale: 1, ..NOTHING }, Caught(Some(Invariant::LogMatching)))
+        }
+        Rule::FetchResponseLastEpoch => (
+            Bound { brokers: 2, records: 2, acks0: true, elections: 1, stale: 1, ..NOTHING },
+            Caught(Some(Invariant::WeakIsr)),
         ),
         Rule::HighWatermarkReplicated => (READS, Caught(None)),
         Rule::HighWatermarkMaximalIsr => (Bound { shrinks: 1, ..READS }, Caught(None)),

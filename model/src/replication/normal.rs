@@ -4,7 +4,8 @@ use bellwether_trace::{ErrorCode, Rule};
 
 use super::action::Config;
 use super::log::PackedLog;
-use super::state::{AlterStatus, Answer, BrokerId, BrokerSet, Phase, State};
+use super::pack;
+use super::state::{AlterStatus, Answer, BrokerId, BrokerSet, Flight, Phase, State};
 
 /// Brings a state into its normal form.
 pub fn normalise(state: &mut State<PackedLog>, config: &Config) {
@@ -22,8 +23,9 @@ fn drop_dead_letters(state: &mut State<PackedLog>, config: &Config) {
     let fenced = rules.holds(Rule::FetchLeaderEpoch);
     let reborn = fenced && rules.holds(Rule::ElectionNewEpoch) && rules.holds(Rule::RegistrationCatchUp);
     for f in state.ids() {
-        let mut fetches = std::mem::take(&mut state.brokers[usize::from(f)].fetches);
-        fetches.retain(|flight| {
+        let b = &mut state.brokers[usize::from(f)];
+        let (mut fetches, mut stale) = (std::mem::take(&mut b.fetches), std::mem::take(&mut b.stale));
+        let alive = |flight: &mut Flight<PackedLog>| {
             let theirs = state.view(flight.leader).map(|v| v.leader_epoch);
             let down = !state.brokers[usize::from(flight.leader)].alive;
             let dead = match &flight.phase {
@@ -38,8 +40,15 @@ fn drop_dead_letters(state: &mut State<PackedLog>, config: &Config) {
                 }
             };
             !dead
-        });
-        state.brokers[usize::from(f)].fetches = fetches;
+        };
+        fetches.retain(alive);
+        stale.retain_mut(alive);
+        // Whatever order they were sent in, they may come in any.
+        if stale.len() > 1 {
+            stale.sort_by_cached_key(pack::flight);
+        }
+        let b = &mut state.brokers[usize::from(f)];
+        (b.fetches, b.stale) = (fetches, stale);
     }
 }
 
@@ -151,7 +160,7 @@ fn each_incarnation(state: &mut State<PackedLog>, i: usize, visit: &mut impl FnM
     for (j, b) in state.brokers.iter_mut().enumerate() {
         if i == j {
             visit(&mut b.incarnation);
-            b.fetches.iter_mut().for_each(|f| visit(&mut f.incarnation));
+            b.fetches.iter_mut().chain(&mut b.stale).for_each(|f| visit(&mut f.incarnation));
         }
         if let Some(remote) = &mut b.remote[i] {
             visit(&mut remote.incarnation);

@@ -142,7 +142,7 @@ fn portrait(state: &State<PackedLog>, i: usize) -> u64 {
     hasher.write_u64(starts);
     hasher.write_u8(len);
     let mut fetches = 0u32;
-    for f in &b.fetches {
+    for (_, f) in b.flights() {
         let phase = match f.phase {
             Phase::Requested => 1,
             Phase::Received => 2,
@@ -168,12 +168,16 @@ fn write(state: &State<PackedLog>, usual: Usual, order: &Order, out: &mut Vec<u8
     ] {
         out.push((pair.0 << 4 | pair.1) as u8);
     }
+    out.push(u.stale as u8);
     for ghost in [&state.seen, &state.acked_all, &state.acked_one] {
         write_records(ghost, out);
     }
-    // The highest bit of the number of entries says whether operators had a hand in it.
+    // Few entries: the highest bits say whether there is more to say of batches, and whether operators had a hand in it.
     let operated = u.shutdowns + u.reassigns + u.configures > 0;
-    out.push(state.metadata.entries.len() as u8 | u8::from(operated) << 7);
+    out.push(state.metadata.entries.len() as u8 | u8::from(state.joined != 0) << 7 | u8::from(operated) << 6);
+    if state.joined != 0 {
+        out.push(state.joined);
+    }
     if operated {
         out.extend([u.shutdowns << 4 | u.reassigns, u.reverted << 7 | u.configures << 4 | u.min_isr].map(|n| n as u8));
     }
@@ -213,8 +217,11 @@ fn write_broker(b: &Broker<PackedLog>, order: &Order, out: &mut Vec<u8>) {
             | u8::from(b.pending.is_some()) << 2
             | u8::from(b.alter.is_some()) << 3
             | u8::from(known) << 4
-            | (b.fetches.len() as u8) << 5,
+            | if b.stale.is_empty() { (b.fetches.len() as u8) << 5 } else { STALE },
     );
+    if !b.stale.is_empty() {
+        out.extend([b.fetches.len() as u8, b.stale.len() as u8]);
+    }
     // Incarnations are small: the highest bit says whether the last stop was clean.
     out.extend([
         b.incarnation as u8 | u8::from(b.clean) << 7,
@@ -253,17 +260,42 @@ fn write_broker(b: &Broker<PackedLog>, order: &Order, out: &mut Vec<u8>) {
     }
     // By the leader's new number, whatever order they had.
     for f in order.old().filter_map(|l| b.fetch_to(l as BrokerId)) {
-        out.extend([order.broker(Some(f.leader)), f.leader_epoch as u8, f.fetch_offset as u8]);
-        out.extend([f.last_fetched_epoch.map_or(255, |e| e as u8), f.incarnation as u8]);
-        match &f.phase {
-            Phase::Requested => out.push(0),
-            Phase::Received => out.push(1),
-            Phase::Answered(Answer::Error(code)) => out.extend([2, place(*code)]),
-            Phase::Answered(Answer::Diverging { epoch, end }) => out.extend([3, *epoch as u8, *end as u8]),
-            Phase::Answered(Answer::Records { records, high_watermark }) => {
-                out.extend([4, *high_watermark as u8]);
-                write_records(records, out);
-            }
+        write_flight(f, order, out);
+    }
+    if b.stale.len() > 1 {
+        let mut stale: Vec<Vec<u8>> = b.stale.iter().map(|f| flight_as(f, order)).collect();
+        stale.sort_unstable();
+        out.extend(stale.into_iter().flatten());
+    } else if let Some(f) = b.stale.first() {
+        write_flight(f, order, out);
+    }
+}
+
+/// In place of how many fetches there are: also some that were superseded.
+const STALE: u8 = 7 << 5;
+
+/// A fetch as bytes, which put fetches in order.
+pub fn flight(f: &Flight<PackedLog>) -> Vec<u8> {
+    flight_as(f, &Order::of(IDENTITY, MAX_BROKERS))
+}
+
+fn flight_as(f: &Flight<PackedLog>, order: &Order) -> Vec<u8> {
+    let mut out = Vec::new();
+    write_flight(f, order, &mut out);
+    out
+}
+
+fn write_flight(f: &Flight<PackedLog>, order: &Order, out: &mut Vec<u8>) {
+    out.extend([order.broker(Some(f.leader)), f.leader_epoch as u8, f.fetch_offset as u8]);
+    out.extend([f.last_fetched_epoch.map_or(255, |e| e as u8), f.incarnation as u8]);
+    match &f.phase {
+        Phase::Requested => out.push(0),
+        Phase::Received => out.push(1),
+        Phase::Answered(Answer::Error(code)) => out.extend([2, place(*code)]),
+        Phase::Answered(Answer::Diverging { epoch, end }) => out.extend([3, *epoch as u8, *end as u8]),
+        Phase::Answered(Answer::Records { records, high_watermark }) => {
+            out.extend([4, *high_watermark as u8]);
+            write_records(records, out);
         }
     }
 }
@@ -299,9 +331,11 @@ pub fn unpack(bytes: &[u8], usual: Usual) -> State<PackedLog> {
     }
     let [(records, crashes), (lossy, fences), (shrinks, elections), (retries, flags)] = pairs;
     let (stops, unclean, standing) = (flags >> 2, flags >> 1 & 1, flags & 1);
+    let stale = r.u32();
     let [seen, acked_all, acked_one] = std::array::from_fn(|_| r.records(0));
     let entries = r.u8();
-    let operated = entries & 128 != 0;
+    let joined = if entries & 128 == 0 { 0 } else { r.u8() };
+    let operated = entries & 64 != 0;
     let (asked, changed) = if operated { (r.u32(), r.u32()) } else { (0, usual.min_isr.min(usual.replicas)) };
     let used = Used {
         records,
@@ -312,6 +346,7 @@ pub fn unpack(bytes: &[u8], usual: Usual) -> State<PackedLog> {
         shrinks,
         elections,
         retries,
+        stale,
         shutdowns: asked >> 4,
         reassigns: asked & 15,
         configures: changed >> 4 & 7,
@@ -320,10 +355,10 @@ pub fn unpack(bytes: &[u8], usual: Usual) -> State<PackedLog> {
         unclean,
         standing,
     };
-    let entries = (0..entries & 127).map(|_| r.entry(n)).collect();
+    let entries = (0..entries & 63).map(|_| r.entry(n)).collect();
     let metadata = Metadata { base: 0, entries };
     let brokers = (0..n).map(|_| r.broker(n)).collect();
-    State { metadata, brokers, seen, acked_all, acked_one, used }
+    State { metadata, brokers, seen, acked_all, acked_one, joined, used }
 }
 
 struct Reader<'a> {
@@ -391,6 +426,7 @@ impl Reader<'_> {
 
     fn broker(&mut self, n: usize) -> Broker<PackedLog> {
         let flags = self.u8();
+        let (fetches, stale) = if flags & STALE == STALE { (self.u8(), self.u8()) } else { (flags >> 5, 0) };
         let life = self.u8();
         let applied = Some(self.u32()).filter(|a| *a != 255);
         let high_watermark = self.u32();
@@ -416,7 +452,8 @@ impl Reader<'_> {
             }
         }
         let alter = (flags & 8 != 0).then(|| self.alter(n));
-        let fetches = (0..flags >> 5).map(|_| self.flight()).collect();
+        let fetches = (0..fetches).map(|_| self.flight()).collect();
+        let stale = (0..stale).map(|_| self.flight()).collect();
         Broker {
             alive: flags & 1 != 0,
             lossy: flags & 2 != 0,
@@ -433,6 +470,7 @@ impl Reader<'_> {
             remote,
             waiting,
             fetches,
+            stale,
         }
     }
 

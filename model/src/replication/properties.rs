@@ -162,9 +162,10 @@ fn one_leader_per_epoch<L: Log>(state: &State<L>) -> bool {
 fn truncation_happens<L: Log>(state: &State<L>, config: &Config) -> bool {
     state.ids().any(|f| {
         let broker = &state.brokers[usize::from(f)];
-        broker.fetches.iter().any(|flight| {
+        broker.flights().any(|(nth, flight)| {
             matches!(flight.phase, Phase::Answered(Answer::Diverging { .. }))
-                && fetched_outcome(state, f, flight.leader, config).is_some_and(|(_, end, _, _)| end < broker.log.end())
+                && fetched_outcome(state, f, flight.leader, nth, config)
+                    .is_some_and(|(_, end, _, _)| end < broker.log.end())
         })
     })
 }

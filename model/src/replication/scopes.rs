@@ -29,6 +29,21 @@ pub fn bounds(scope: Scope) -> Vec<Bound> {
         Bound { records: 2, acks1: true, reads: true, elections: 2, ..NOTHING },
         // Two fetches of one follower on their way, to different leaders.
         Bound { records: 3, acks0: true, elections: 1, flights: 2, ..NOTHING },
+        // A fetch that was superseded comes late, or its answer does: within an epoch, and across a loss.
+        Bound { brokers: 2, records: 2, acks0: true, reads: true, elections: 1, stale: 2, ..NOTHING },
+        Bound { brokers: 2, min_isr: 1, crashes: 1, lossy: 1, stale: 1, ..BASE },
+        // Batches of one record and of two, cut by a loss.
+        Bound {
+            brokers: 2,
+            records: 3,
+            batch: 2,
+            acks0: true,
+            reads: true,
+            min_isr: 1,
+            crashes: 1,
+            lossy: 1,
+            ..NOTHING
+        },
         // Sessions end, producers retry, messages get lost.
         Bound { reads: false, fences: 1, retries: 1, loss: true, ..BASE },
         // A loss by one of two, and by the last one standing.

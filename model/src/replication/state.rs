@@ -303,6 +303,8 @@ pub struct Broker<L> {
     pub waiting: SmallVec<[Offset; 4]>,
     /// Its fetches on the way, by leader, at most one each.
     pub fetches: SmallVec<[Flight<L>; 1]>,
+    /// Fetches that a newer one to the same leader has superseded, and that are on their way all the same.
+    pub stale: Vec<Flight<L>>,
 }
 
 impl<L: Log> Broker<L> {
@@ -320,6 +322,21 @@ impl<L: Log> Broker<L> {
     /// Its fetch to `leader`.
     pub fn fetch_to(&self, leader: BrokerId) -> Option<&Flight<L>> {
         self.fetches.iter().find(|f| f.leader == leader)
+    }
+
+    /// Its fetch to `leader`: the newest for 0, else one of those that were superseded, by their place in [`Broker::stale`]
+    /// from 1 on.
+    pub fn flight(&self, leader: BrokerId, nth: u8) -> Option<&Flight<L>> {
+        match nth.checked_sub(1) {
+            None => self.fetch_to(leader),
+            Some(at) => self.stale.get(usize::from(at)).filter(|f| f.leader == leader),
+        }
+    }
+
+    /// All its fetches, each with what tells it from others to the same leader.
+    pub fn flights(&self) -> impl Iterator<Item = (u8, &Flight<L>)> {
+        let stale = self.stale.iter().zip(1..).map(|(f, nth)| (nth, f));
+        self.fetches.iter().map(|f| (0, f)).chain(stale)
     }
 
     /// The replicas that must have a record before the high watermark passes it (KIP-497's maximal ISR).
@@ -358,6 +375,8 @@ pub struct Used {
     /// Reassignments that were taken back when the ISR without the added replicas was below min.insync.replicas: 0, or 1 for
     /// any number.
     pub reverted: u32,
+    /// Fetches that were superseded and stayed on their way.
+    pub stale: u32,
     /// Elections of a replica outside of the ISR, by configuration: 0, or 1 for any number.
     pub unclean: u32,
     /// Registrations of an only member of the ISR that had lost records; with eligible leader replicas, elections of the last
@@ -378,6 +397,8 @@ pub struct State<L> {
     pub acked_all: L,
     /// The longest log that acks=1 has acknowledged.
     pub acked_one: L,
+    /// Records, by number, whose batch goes on with the next number: only in exhaustive search, where numbers are small.
+    pub joined: u8,
     /// What has happened.
     pub used: Used,
 }
@@ -402,6 +423,7 @@ impl<L: Log> State<L> {
             seen: L::default(),
             acked_all: L::default(),
             acked_one: L::default(),
+            joined: 0,
             used: Used { min_isr: entry.min_isr(), ..Used::default() },
         };
         brokers.iter().for_each(|start| state.join(*start));
@@ -426,6 +448,7 @@ impl<L: Log> State<L> {
             remote: [None; MAX_BROKERS],
             waiting: SmallVec::new(),
             fetches: SmallVec::new(),
+            stale: Vec::new(),
         });
     }
 
@@ -457,6 +480,16 @@ impl<L: Log> State<L> {
         }
         state.brokers[0].log.begin_epoch(0);
         state
+    }
+
+    /// Whether no batch of the log lies on both sides of this offset. Batches are written, sent and kept as they are, so that
+    /// the number of a record tells in every log whether its batch ends there.
+    pub fn ends_batch(&self, log: &L, offset: Offset) -> bool {
+        self.joined == 0
+            || offset
+                .checked_sub(1)
+                .and_then(|at| log.record(at))
+                .is_none_or(|r| u32::from(self.joined) >> r.id & 1 == 0)
     }
 
     /// The controller's state.

@@ -52,9 +52,9 @@ pub fn advance<L: Log>(state: &mut State<L>, action: &Action, config: &Config) -
         Action::HighWatermark { broker, to } => leader::high_watermark(state, broker, to, config),
         Action::Read { broker, end } => leader::read(state, broker, end, config),
         Action::Fetch { follower, leader } => fetch::fetch(state, follower, leader, config),
-        Action::Receive { follower, leader } => fetch::receive(state, follower, leader, config),
-        Action::Respond { follower, leader, end } => fetch::respond(state, follower, leader, end, config),
-        Action::Fetched { follower, leader } => fetch::fetched(state, follower, leader, config),
+        Action::Receive { follower, leader, nth } => fetch::receive(state, follower, leader, nth, config),
+        Action::Respond { follower, leader, nth, end } => fetch::respond(state, follower, leader, nth, end, config),
+        Action::Fetched { follower, leader, nth } => fetch::fetched(state, follower, leader, nth, config),
         Action::ProposeIsr { broker, isr } => isr::propose(state, broker, isr, config),
         Action::LearnIsr { broker } => isr::learn(state, broker),
     }
@@ -70,9 +70,9 @@ fn parties(action: &Action) -> [Option<BrokerId>; 2] {
         Action::Reassign { leader, .. } => [leader, None],
         Action::Configure { .. } => [None, None],
         Action::Fetch { follower, leader }
-        | Action::Receive { follower, leader }
+        | Action::Receive { follower, leader, .. }
         | Action::Respond { follower, leader, .. }
-        | Action::Fetched { follower, leader } => [Some(follower), Some(leader)],
+        | Action::Fetched { follower, leader, .. } => [Some(follower), Some(leader)],
         Action::Unfence { broker }
         | Action::Crash { broker, .. }
         | Action::Stop { broker, .. }

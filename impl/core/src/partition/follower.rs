@@ -33,8 +33,8 @@ impl Partition {
     /// Takes the response to `request` in: event `fetched`. Batch `i` of it is appended by an [`Effect::Append`] of index `i`.
     /// After an [`Effect::Truncate`] the shell calls [`Partition::rebuild_producers`].
     ///
-    /// Dropped are errors, answers to a request of another leader, leader epoch or offset (KAFKA-18991), batches that do not
-    /// follow on each other, and those of an epoch above the request's (KAFKA-18723).
+    /// Dropped are errors, answers to a request of another leader, leader epoch, offset (KAFKA-18991) or last epoch, batches
+    /// that do not follow on each other, and those of an epoch above the request's (KAFKA-18723).
     pub fn fetched(
         &mut self,
         request: &FetchOut,
@@ -94,6 +94,9 @@ impl Partition {
             && self.leading.is_none()
             && self.rules.holds(Rule::FetchResponseEpoch, same_epoch)
             && self.rules.holds(Rule::FetchResponseOffset, self.log_end == request.fetch_offset)
+            && self
+                .rules
+                .holds(Rule::FetchResponseLastEpoch, self.epochs.latest().unwrap_or(-1) == request.last_fetched_epoch)
     }
 
     /// Where to cut, told the leader's epoch and its end (KIP-279; AbstractFetcherThread.getOffsetTruncationState).

@@ -17,6 +17,7 @@ pub(super) fn fetch<L: Log>(
     let view = view.ok_or(Refusal { rule: None, why: "the broker has no view of the partition yet" })?;
     require(view.leader == Some(leader) && leader != follower, "the follower does not hold it for the leader")?;
     require(view.replicas.contains(follower), "the broker is no replica")?;
+    let used = state.used.stale;
     let f = me_mut(state, follower);
     let flight = Flight {
         leader,
@@ -26,12 +27,16 @@ pub(super) fn fetch<L: Log>(
         incarnation: f.incarnation,
         phase: Phase::Requested,
     };
+    let superseded = f.fetches.iter().position(|o| o.leader == leader).map(|at| f.fetches.remove(at));
     if config.one_flight {
         f.fetches.clear();
     }
-    f.fetches.retain(|o| o.leader != leader);
     let at = f.fetches.partition_point(|o| o.leader < leader);
     f.fetches.insert(at, flight);
+    if let Some(old) = superseded.filter(|_| used < config.budget.stale) {
+        f.stale.push(old);
+        state.used.stale += 1;
+    }
     Ok(())
 }
 
@@ -41,9 +46,10 @@ pub fn fetch_verdict<L: Log>(
     state: &State<L>,
     follower: BrokerId,
     leader: BrokerId,
+    nth: u8,
     config: &Config,
 ) -> Option<(FetchAnswer, Option<Rule>)> {
-    let flight = state.broker(follower)?.fetch_to(leader).filter(|f| f.phase == Phase::Requested)?;
+    let flight = state.broker(follower)?.flight(leader, nth).filter(|f| f.phase == Phase::Requested)?;
     let l = state.broker(leader).filter(|l| l.alive)?;
     let error = |code, rule| Some((FetchAnswer::Error(code), rule));
     let Some(view) = state.view(leader) else { return error(ErrorCode::NotLeaderOrFollower, None) };
@@ -78,19 +84,33 @@ pub fn fetch_verdict<L: Log>(
     Some((FetchAnswer::Ok, None))
 }
 
-fn flight_mut<L: Log>(state: &mut State<L>, follower: BrokerId, leader: BrokerId) -> Option<&mut Flight<L>> {
-    me_mut(state, follower).fetches.iter_mut().find(|f| f.leader == leader)
+fn flight_mut<L: Log>(state: &mut State<L>, follower: BrokerId, leader: BrokerId, nth: u8) -> Option<&mut Flight<L>> {
+    let f = me_mut(state, follower);
+    match nth.checked_sub(1) {
+        None => f.fetches.iter_mut().find(|f| f.leader == leader),
+        Some(at) => f.stale.get_mut(usize::from(at)).filter(|f| f.leader == leader),
+    }
+}
+
+/// Takes a fetch from the way.
+fn take_flight<L: Log>(state: &mut State<L>, follower: BrokerId, leader: BrokerId, nth: u8) -> Option<Flight<L>> {
+    let f = me_mut(state, follower);
+    match nth.checked_sub(1) {
+        None => f.fetches.iter().position(|o| o.leader == leader).map(|at| f.fetches.remove(at)),
+        Some(at) => f.flight(leader, nth).is_some().then(|| f.stale.remove(usize::from(at))),
+    }
 }
 
 pub(super) fn receive<L: Log>(
     state: &mut State<L>,
     follower: BrokerId,
     leader: BrokerId,
+    nth: u8,
     config: &Config,
 ) -> Result<(), Refusal> {
     let nothing = Refusal { rule: None, why: "no fetch of the follower is on its way to a running broker" };
-    let (verdict, _) = fetch_verdict(state, follower, leader, config).ok_or(nothing)?;
-    let flight = flight_mut(state, follower, leader).ok_or(nothing)?;
+    let (verdict, _) = fetch_verdict(state, follower, leader, nth, config).ok_or(nothing)?;
+    let flight = flight_mut(state, follower, leader, nth).ok_or(nothing)?;
     flight.phase = match verdict {
         FetchAnswer::Ok => Phase::Received,
         FetchAnswer::Error(code) => Phase::Answered(Answer::Error(code)),
@@ -107,26 +127,24 @@ pub(super) fn receive<L: Log>(
     if update {
         me_mut(state, leader).remote[usize::from(follower)] = Some(now);
     }
-    drop_answer_to_the_dead(state, follower, leader);
+    // A request outlives its sender, an answer does not find it.
+    let f = me(state, follower);
+    if !f.alive || f.incarnation != now.incarnation {
+        take_flight(state, follower, leader, nth);
+    }
     Ok(())
-}
-
-/// A request outlives its sender, an answer does not find it.
-fn drop_answer_to_the_dead<L: Log>(state: &mut State<L>, follower: BrokerId, leader: BrokerId) {
-    let f = me_mut(state, follower);
-    let (alive, incarnation) = (f.alive, f.incarnation);
-    f.fetches.retain(|o| o.leader != leader || (alive && o.incarnation == incarnation));
 }
 
 pub(super) fn respond<L: Log>(
     state: &mut State<L>,
     follower: BrokerId,
     leader: BrokerId,
+    nth: u8,
     end: Offset,
     config: &Config,
 ) -> Result<(), Refusal> {
     let nothing = Refusal { rule: None, why: "no fetch of the follower is parked at the broker" };
-    let flight = me(state, follower).fetch_to(leader).filter(|f| f.phase == Phase::Received).ok_or(nothing)?;
+    let flight = me(state, follower).flight(leader, nth).filter(|f| f.phase == Phase::Received).ok_or(nothing)?;
     let l = me(state, leader);
     let epoch = state.view(leader).map(|v| v.leader_epoch);
     let answer = if !state.leads(leader) {
@@ -139,7 +157,7 @@ pub(super) fn respond<L: Log>(
         require(end >= flight.fetch_offset && end <= l.log.end(), "the leader's log has no such records")?;
         Answer::Records { records: l.log.slice(flight.fetch_offset, end), high_watermark: l.high_watermark }
     };
-    if let Some(flight) = flight_mut(state, follower, leader) {
+    if let Some(flight) = flight_mut(state, follower, leader, nth) {
         flight.phase = Phase::Answered(answer);
     }
     Ok(())
@@ -152,10 +170,11 @@ pub fn fetched_outcome<L: Log>(
     state: &State<L>,
     follower: BrokerId,
     leader: BrokerId,
+    nth: u8,
     config: &Config,
 ) -> Option<(FetchEffect, Offset, Offset, Option<Rule>)> {
     let f = state.broker(follower).filter(|f| f.alive)?;
-    let flight = f.fetch_to(leader)?;
+    let flight = f.flight(leader, nth)?;
     let Phase::Answered(answer) = &flight.phase else { return None };
     let (end, hw) = (f.log.end(), f.high_watermark);
     let ignored = |rule| Some((FetchEffect::Ignored, end, hw, rule));
@@ -169,6 +188,9 @@ pub fn fetched_outcome<L: Log>(
     }
     if flight.fetch_offset != end && config.rules.holds(Rule::FetchResponseOffset) {
         return ignored(Some(Rule::FetchResponseOffset));
+    }
+    if flight.last_fetched_epoch != f.log.latest_epoch() && config.rules.holds(Rule::FetchResponseLastEpoch) {
+        return ignored(Some(Rule::FetchResponseLastEpoch));
     }
     match answer {
         Answer::Error(_) => ignored(None),
@@ -192,13 +214,13 @@ pub(super) fn fetched<L: Log>(
     state: &mut State<L>,
     follower: BrokerId,
     leader: BrokerId,
+    nth: u8,
     config: &Config,
 ) -> Result<(), Refusal> {
     let nothing = Refusal { rule: None, why: "no response is on its way to the follower" };
-    let (effect, end, high_watermark, _) = fetched_outcome(state, follower, leader, config).ok_or(nothing)?;
+    let (effect, end, high_watermark, _) = fetched_outcome(state, follower, leader, nth, config).ok_or(nothing)?;
+    let flight = take_flight(state, follower, leader, nth).ok_or(nothing)?;
     let f = me_mut(state, follower);
-    let at = f.fetches.iter().position(|o| o.leader == leader).ok_or(nothing)?;
-    let flight = f.fetches.remove(at);
     match (effect, flight.phase) {
         (FetchEffect::Truncated, _) => f.log.truncate(end),
         (FetchEffect::Appended, Phase::Answered(Answer::Records { records, .. })) => f.log.extend(&records),

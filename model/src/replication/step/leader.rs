@@ -32,6 +32,7 @@ pub(super) fn produce<L: Log>(
     let leads = view.leader == Some(broker);
     guard(config, Rule::ProduceLeader, leads, "the broker is not the leader in its own view")?;
     require(count > 0, "a batch has at least one record")?;
+    require(count <= config.budget.batch, "the bound does not allow so large a batch")?;
     in_budget(state.used.records, count, config.budget.records)?;
     if acks == Acks::All {
         let enough = b.isr.len() >= min_isr(state, broker);
@@ -39,6 +40,9 @@ pub(super) fn produce<L: Log>(
     }
     let first_id = state.used.records;
     state.used.records += count;
+    if config.batches {
+        (first_id..first_id + count - 1).for_each(|id| state.joined |= 1 << id);
+    }
     let b = me_mut(state, broker);
     b.log.append(view.leader_epoch, first_id, count);
     let end = b.log.end();

@@ -64,8 +64,10 @@ fn go_down<L: Log>(state: &mut State<L>, broker: BrokerId, high_watermark: Offse
     // What it has sent may still arrive; what was sent to it, or is parked with it, or came back for it, is lost.
     b.alter = b.alter.filter(|a| a.status == AlterStatus::Sent);
     b.fetches.retain(|f| f.phase == Phase::Requested);
+    b.stale.retain(|f| f.phase == Phase::Requested);
     for other in state.brokers.iter_mut() {
         other.fetches.retain(|f| f.leader != broker || matches!(f.phase, Phase::Answered(_)));
+        other.stale.retain(|f| f.leader != broker || matches!(f.phase, Phase::Answered(_)));
     }
 }
 

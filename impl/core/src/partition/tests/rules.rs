@@ -128,6 +128,22 @@ fn a_follower_drops_the_answer_to_a_request_for_another_offset() {
     });
 }
 
+/// The second of two equal fetches was answered late: by then the log had been cut and filled up again to the same offset.
+#[test]
+fn a_follower_drops_the_answer_to_a_request_that_named_another_last_epoch() {
+    guards(Rule::FetchResponseLastEpoch, FetchEffect::Ignored, FetchEffect::Truncated, |rules| {
+        let mut p = follower(rules, 2, 0);
+        p.apply(0, &metadata(101, 1, 1, &[1, 2, 3], 1), &mut Effects::default());
+        let request = p.fetch(20, &mut Effects::default()).expect("a follower fetches");
+        p.fetched(&request, 1, &diverging(0, 1), &mut Effects::default());
+        assert_eq!(p.log_end(), 1);
+        let next = p.fetch(20, &mut Effects::default()).expect("a follower fetches");
+        p.fetched(&next, 1, &records(0, &[stored(1, 1, 1)]), &mut Effects::default());
+        assert_eq!((p.log_end(), request.fetch_offset), (2, 2));
+        p.fetched(&request, 1, &diverging(0, 1), &mut Effects::default())
+    });
+}
+
 #[test]
 fn a_leader_that_is_elected_again_forgets_where_the_followers_were() {
     guards(Rule::LeaderForgetsFollowers, false, true, |rules| {
