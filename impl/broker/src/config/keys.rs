@@ -36,7 +36,7 @@ pub(super) const KEYS: &[Key] = &[
         |c, v| number(v, 0, i32::MAX).map(|n| c.node_id = n),
         |c| Some(c.node_id.to_string()),
     ),
-    key("process.roles", ConfigType::List, set_roles, |c| roles(c)),
+    key("process.roles", ConfigType::List, set_roles, roles),
     key(
         "listeners",
         ConfigType::List,
