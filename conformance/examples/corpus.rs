@@ -14,6 +14,8 @@ fn main() -> std::io::Result<()> {
         min_isr: 2,
         unclean: false,
         elr: false,
+        spares: 0,
+        operators: false,
         lossy: false,
         rules: Rules::ALL,
         drivable: false,

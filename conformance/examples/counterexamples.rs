@@ -83,6 +83,8 @@ const PLAN: Plan = Plan {
     min_isr: 2,
     unclean: false,
     elr: false,
+    spares: 0,
+    operators: false,
     lossy: true,
     rules: Rules::ALL,
     drivable: true,
@@ -134,7 +136,7 @@ fn written(mutant: &Mutant, trail: &Trail) -> Result<Vec<u8>, String> {
         if !walk.try_take(action, behind) {
             let brokers: Vec<u8> = walk.state().ids().collect();
             for broker in brokers {
-                walk.try_take(Action::AlterPartition { broker }, None);
+                walk.try_take(Action::AlterPartition { broker, leader: None }, None);
                 walk.try_take(Action::LearnIsr { broker }, None);
             }
             if !walk.try_take(action, behind) {

@@ -8,14 +8,16 @@
 use std::collections::BTreeMap;
 
 use bellwether_core::{
-    AcceptedIsr, AlterPartition, Controller, ControllerConfig, CreateTopic, Effect, Effects, FetchIn, FetchOut,
-    FetchedIn, Heartbeat, Lifecycle, LifecycleInput, Partition, PartitionDelta, Recovered, Registration, Responded,
-    Rules, Token, TopicDefaults,
+    AcceptedIsr, AlterPartition, ConfigChange, Controller, ControllerConfig, CreateTopic, Effect, Effects, FetchIn,
+    FetchOut, FetchedIn, Heartbeat, Lifecycle, LifecycleInput, Partition, PartitionDelta, Recovered, Registration,
+    Responded, Rules, Token, TopicDefaults,
 };
 use bellwether_log::{EpochCache, ProducerStates};
 use bellwether_trace::{EpochStart, ErrorCode, Event, FetchAnswer, Line, NodeId, RecoveredLog, TopicPartition};
 use bellwether_wire::ResponseError;
 use bellwether_wire::batch::BatchHeader;
+
+use crate::oracle::assignments;
 
 /// Time goes on by this with each step: every session is over whenever the controller looks, and no lag is short.
 const STEP_MS: u64 = 1_000_000;
@@ -38,11 +40,21 @@ pub fn drive(lines: &[Line], rules: Rules) -> Result<usize, Refused> {
     for (at, line) in lines.iter().enumerate() {
         let refused = |why| Refused { at, event: line.event.name(), why };
         let event = puppet.pull(line.n, &line.event).map_err(refused)?;
-        if event != line.event {
+        if any_order(&event) != any_order(&line.event) {
             return Err(refused(format!("it shows as {event:?}")));
         }
     }
     Ok(lines.len())
+}
+
+/// The event without the order of assignments, which the model does not know.
+fn any_order(event: &Event) -> Event {
+    let mut event = event.clone();
+    assignments(&mut event).into_iter().for_each(|state| state.replicas.sort_unstable());
+    if let Event::Reassign { target: Some(target), .. } = &mut event {
+        target.sort_unstable();
+    }
+    event
 }
 
 /// A cluster of core machines on strings, with one partition.
@@ -53,6 +65,7 @@ pub struct Puppet {
     now: u64,
     tokens: u64,
     tp: Option<TopicPartition>,
+    topic: String,
     controller: Option<(NodeId, Controller)>,
     /// What the metadata log says of the partition after each of its batches.
     deltas: Vec<PartitionDelta>,
@@ -93,6 +106,7 @@ impl Puppet {
             now: 0,
             tokens: 0,
             tp: None,
+            topic: String::new(),
             controller: None,
             deltas: Vec::new(),
             brokers: BTreeMap::new(),
@@ -110,6 +124,9 @@ impl Puppet {
             | Event::Register { .. }
             | Event::Fence { .. }
             | Event::Unfence { .. }
+            | Event::ShutDown { .. }
+            | Event::Reassign { .. }
+            | Event::Configure { .. }
             | Event::Elect { .. }
             | Event::AlterPartition { .. } => self.decide(node, event),
             Event::Fetch { leader, .. } => self.fetch(node, *leader),
@@ -170,26 +187,29 @@ impl Puppet {
     fn decide(&mut self, node: NodeId, event: &Event) -> Pulled {
         let (now, tp, rules) = (self.now, self.tp, self.rules);
         let defaults = TopicDefaults { elr: self.elr, ..TopicDefaults::default() };
-        let config = ControllerConfig { session_timeout_ms: STEP_MS / 2, defaults, ..ControllerConfig::default() };
+        let config = ControllerConfig {
+            session_timeout_ms: STEP_MS / 2,
+            defaults,
+            rebalance_ms: None,
+            ..ControllerConfig::default()
+        };
         let (_, controller) = self.controller.get_or_insert_with(|| (node, Controller::new(node, rules, config)));
         let broker_of = |brokers: &BTreeMap<NodeId, Broker>, id: &NodeId| -> Result<Option<i64>, String> {
             let broker = brokers.get(id).ok_or("no such broker")?;
             Ok(broker.partition.as_ref().map(|p| p.applied().unwrap_or(-1)))
         };
         let events = match event {
-            Event::Create { tp, topic, replicas, min_isr, unclean, .. } => {
+            Event::Create { tp, topic, min_isr, unclean, state, .. } => {
                 self.tp = Some(*tp);
-                let configs = [
-                    ("min.insync.replicas", min_isr.to_string()),
-                    ("unclean.leader.election.enable", unclean.to_string()),
-                ];
+                self.topic.clone_from(topic);
+                let configs = configured(*min_isr, *unclean);
                 let topic = CreateTopic {
                     name: topic.clone(),
                     id: tp.topic,
                     num_partitions: -1,
                     replication_factor: -1,
-                    assignments: vec![(tp.partition, replicas.clone())],
-                    configs: configs.into_iter().map(|(k, v)| (k.to_string(), Some(v))).collect(),
+                    assignments: vec![(tp.partition, state.replicas.clone())],
+                    configs: configs.into_iter().map(|(k, v)| (k, Some(v))).collect(),
                 };
                 controller.create_topics(vec![topic], false).events
             }
@@ -216,15 +236,35 @@ impl Puppet {
             }
             Event::Unfence { broker, .. } => {
                 let broker_epoch = controller.image().broker(*broker).map_or(-1, |b| b.broker_epoch);
-                let metadata_offset = broker_of(&self.brokers, broker)?.unwrap_or(controller.image().offset());
+                // Of a partition that it has no replica of, a broker need not have heard.
+                let assigned = tp.and_then(|tp| controller.image().partition(tp));
+                let assigned = assigned.is_some_and(|state| state.replicas.contains(broker));
+                let applied = broker_of(&self.brokers, broker)?.filter(|_| assigned);
+                let metadata_offset = applied.unwrap_or(controller.image().offset());
                 let beat = Heartbeat { broker: *broker, broker_epoch, metadata_offset, want_shut_down: false };
                 controller.heartbeat(now, beat).events
             }
-            Event::Elect { change, .. } => {
-                let leader = change.state.leader.ok_or("nobody is to be elected")?;
-                controller.elect(tp.ok_or("no partition")?, leader).events
+            Event::ShutDown { broker, changes, .. } => {
+                controller.prefer(changes.first().and_then(|c| c.state.leader));
+                let broker_epoch = controller.image().broker(*broker).map_or(-1, |b| b.broker_epoch);
+                let beat = Heartbeat { broker: *broker, broker_epoch, metadata_offset: -1, want_shut_down: true };
+                controller.heartbeat(now, beat).events
             }
-            Event::AlterPartition { broker, .. } => {
+            Event::Reassign { target, change, .. } => {
+                controller.prefer(change.state.leader);
+                controller.reassign(change.tp, target.clone(), true).events
+            }
+            Event::Configure { min_isr, unclean, .. } => {
+                let set = |(name, value)| (name, ConfigChange::Set(value));
+                let changes = configured(*min_isr, *unclean).map(set);
+                controller.alter_configs(&self.topic, &changes, false).events
+            }
+            Event::Elect { unclean, change, .. } => {
+                let leader = change.state.leader.ok_or("nobody is to be elected")?;
+                controller.elect(tp.ok_or("no partition")?, leader, *unclean).events
+            }
+            Event::AlterPartition { broker, completed, .. } => {
+                controller.prefer(completed.as_ref().and_then(|state| state.leader));
                 let sender = self.brokers.get_mut(broker).ok_or("no such broker")?;
                 let (request, answer) =
                     sender.alter.as_mut().filter(|(_, decided)| decided.is_none()).ok_or("there is no request")?;
@@ -240,15 +280,18 @@ impl Puppet {
         };
         let delta = self.tp.and_then(|tp| controller.image().delta(tp));
         self.deltas.extend(delta);
-        if let Event::Create { .. } = event {
-            for node in self.brokers.keys().copied().collect::<Vec<_>>() {
-                let partition = self.recover(node, &[], EpochCache::default(), 0);
-                if let Some(broker) = self.brokers.get_mut(&node) {
-                    broker.partition = partition;
-                }
-            }
+        if let Event::Create { state, .. } = event {
+            state.replicas.iter().for_each(|node| self.assign(*node));
         }
         only(events)
+    }
+
+    /// The broker gets an empty replica, unless it has one.
+    fn assign(&mut self, node: NodeId) {
+        let partition = self.recover(node, &[], EpochCache::default(), 0);
+        if let Some(broker) = self.brokers.get_mut(&node).filter(|b| b.partition.is_none()) {
+            broker.partition = partition;
+        }
     }
 
     fn pull_replica(&mut self, node: NodeId, event: &Event) -> Pulled {
@@ -262,6 +305,9 @@ impl Puppet {
             }
             _ => None,
         };
+        if delta.as_ref().is_some_and(|d| d.state.replicas.contains(&node)) {
+            self.assign(node);
+        }
         let broker = self.brokers.get_mut(&node).ok_or("no such broker")?;
         let partition = broker.partition.as_mut().ok_or("the broker has no replica")?;
         let mut fx = Effects::default();
@@ -416,6 +462,7 @@ impl Broker {
                         partition.rebuild_producers(self.log.iter().copied());
                     }
                 }
+                Effect::Delete => self.log.clear(),
                 Effect::SendAlterPartition { tp, leader_epoch, partition_epoch, isr } => {
                     let broker_epoch = self.lifecycle.broker_epoch().unwrap_or(-1);
                     let request = AlterPartition { broker: node, broker_epoch, tp, leader_epoch, partition_epoch, isr };
@@ -425,8 +472,19 @@ impl Broker {
                 Effect::WriteEpochs | Effect::LogGrew | Effect::HighWatermarkMoved | Effect::Follow { .. } => {}
             }
         }
+        if self.partition.as_ref().is_some_and(Partition::is_removed) {
+            self.partition = None;
+        }
         only(events)
     }
+}
+
+/// The two configurations that the model knows.
+fn configured(min_isr: i32, unclean: bool) -> [(String, String); 2] {
+    [
+        ("min.insync.replicas".to_owned(), min_isr.to_string()),
+        ("unclean.leader.election.enable".to_owned(), unclean.to_string()),
+    ]
 }
 
 /// A step of the model is one event.

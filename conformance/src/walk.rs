@@ -50,6 +50,10 @@ pub struct Plan {
     pub elr: bool,
     /// Stops may lose records.
     pub lossy: bool,
+    /// How many brokers are no replicas at first: the last ones.
+    pub spares: NodeId,
+    /// Operators have a hand in it: reassignments, controlled shutdowns, other configurations, forced elections.
+    pub operators: bool,
     /// The rules of the model.
     pub rules: Rules,
     /// Choices that the broker's machines do not have are left out: answers to produces come in order of their ends, and
@@ -86,7 +90,7 @@ impl Walk {
     }
 
     fn begun(run: String, seed: u64, plan: Plan) -> Self {
-        let config = Config { rules: plan.rules, ..Config::oracle(plan.min_isr, plan.unclean).with_elr(plan.elr) };
+        let config = Config { rules: plan.rules, ..Config::oracle().with_elr(plan.elr) };
         let mut walk = Walk {
             run,
             plan,
@@ -178,15 +182,15 @@ impl Walk {
         let metadata_offset = self.nodes.metadata_end() + 1 + i64::from(self.plan.partitions);
         for partition in 0..self.plan.partitions {
             let tp = TopicPartition { topic: TopicId(7), partition };
-            let mut replicas: Vec<NodeId> = (1..=self.plan.brokers).collect();
+            let mut replicas: Vec<NodeId> = (1..=self.plan.brokers - self.plan.spares).collect();
+            let isr = replicas.clone();
             let shift = partition as usize % replicas.len();
             replicas.rotate_left(shift);
-            let isr = (1..=self.plan.brokers).collect();
-            let state = PartitionState { leader: replicas.first().copied(), isr, ..PartitionState::default() };
+            let leader = replicas.first().copied();
+            let state = PartitionState { leader, isr, replicas, ..PartitionState::default() };
             let created = Event::Create {
                 tp,
                 topic: "walk".into(),
-                replicas: replicas.clone(),
                 min_isr: self.plan.min_isr as i32,
                 unclean: self.plan.unclean,
                 elr: self.plan.elr,
@@ -194,7 +198,8 @@ impl Walk {
                 state: state.clone(),
             };
             self.decide(created);
-            let (names, entry, starts) = self.nodes.create(&replicas, &state).expect("the replicas are unfenced");
+            let created = self.nodes.create(&state, self.plan.min_isr, self.plan.unclean);
+            let (names, entry, starts) = created.expect("the replicas are unfenced");
             self.partitions.push((tp, names, State::created(entry, &starts)));
             self.batches.push(Batches::default());
         }
@@ -202,12 +207,13 @@ impl Walk {
 
     fn random_step(&mut self) {
         let place = self.random.below(self.partitions.len());
+        if self.plan.operators && self.random.below(REASSIGNS_ONE_IN) == 0 {
+            return self.reassign(place);
+        }
         let mut weighed: BTreeMap<&'static str, Vec<Action>> = BTreeMap::new();
         for action in candidates(&self.partitions[place].2, &self.config, &self.plan, &mut self.random) {
-            if self.splits_a_batch(place, &action) || self.overtakes(place, &action) {
-                continue;
-            }
-            if advance(&mut self.partitions[place].2.clone(), &action, &self.config).is_ok() {
+            let unfit = self.splits_a_batch(place, &action) || self.overtakes(place, &action);
+            if !unfit && self.is_possible(place, &action) {
                 weighed.entry(action.name()).or_default().push(action);
             }
         }
@@ -220,6 +226,26 @@ impl Walk {
                 return;
             }
             ticket -= weight(name);
+        }
+    }
+
+    /// Other replicas for a partition, or the reassignment taken back: whichever is possible of a random choice.
+    fn reassign(&mut self, place: usize) {
+        let nodes: Vec<NodeId> = (1..=self.plan.brokers).filter(|_| self.random.below(3) > 0).collect();
+        let target = Some(nodes).filter(|_| self.random.below(4) > 0);
+        // Whoever never was a replica gets a place, as in the oracle; but not for nothing.
+        let (_, names, state) = &self.partitions[place];
+        let (mut names, mut state) = (names.clone(), state.clone());
+        for node in target.iter().flatten() {
+            self.nodes.assign(&mut names, &mut state, *node).expect("there are few brokers, all registered");
+        }
+        let target = target.map(|nodes| names.among(&nodes).expect("each has a place"));
+        let leaders = std::iter::once(None).chain(state.ids().map(Some));
+        let tries = leaders.map(|leader| Action::Reassign { target, leader });
+        let possible = |a: &Action| advance(&mut state.clone(), a, &self.config).is_ok();
+        if let Some(action) = tries.into_iter().find(possible) {
+            (self.partitions[place].1, self.partitions[place].2) = (names, state);
+            self.take(place, action);
         }
     }
 
@@ -244,9 +270,33 @@ impl Walk {
             // The broker looks at the size of the ISR before it looks for the batch.
             Action::Duplicate { broker, .. } if self.plan.drivable => {
                 let state = &self.partitions[place].2;
-                state.brokers[usize::from(broker)].isr.len() < min_isr(state, &self.config)
+                state.brokers[usize::from(broker)].isr.len() < min_isr(state, broker)
             }
             _ => false,
+        }
+    }
+
+    fn is_possible(&self, place: usize, action: &Action) -> bool {
+        let has_machine = !self.plan.drivable || self.has_machine(place, action);
+        has_machine && advance(&mut self.partitions[place].2.clone(), action, &self.config).is_ok()
+    }
+
+    /// Whether a step is one of a broker that has the partition: the model lets others go on, with nothing to do.
+    fn has_machine(&self, place: usize, action: &Action) -> bool {
+        let state = &self.partitions[place].2;
+        let gone = |b: BrokerId| state.view(b).is_some_and(|v| !v.replicas.contains(b));
+        match *action {
+            Action::Apply { broker, index } => {
+                let b = &state.brokers[usize::from(broker)];
+                let stray = b.applied.is_none() && b.log.end() > 0;
+                let given = state.metadata.get(index).is_some_and(|e| e.replicas.contains(broker));
+                given || stray || state.is_assigned(broker)
+            }
+            Action::Receive { leader, .. } | Action::Respond { leader, .. } => !gone(leader),
+            Action::Fetched { follower, .. } => !gone(follower),
+            // Whoever leads nothing is fenced at once.
+            Action::ShutDown { broker, .. } => state.controller().leader == Some(broker),
+            _ => true,
         }
     }
 
@@ -275,8 +325,9 @@ impl Walk {
     /// Whether all replicas of each partition have the same log.
     fn is_level(&self) -> bool {
         let level = |s: &State<EpochRuns>| {
-            let log = &s.brokers[0].log;
-            s.brokers.iter().all(|b| b.log.end() == log.end() && b.log.common_prefix(log) == log.end())
+            let mut logs = s.controller().replicas.iter().filter_map(|b| s.broker(b)).map(|b| &b.log);
+            let Some(log) = logs.next() else { return true };
+            logs.all(|other| other.end() == log.end() && other.common_prefix(log) == log.end())
         };
         self.partitions.iter().all(|(_, _, state)| level(state))
     }
@@ -291,13 +342,16 @@ impl Walk {
                 Action::Restart { broker: b },
                 Action::Apply { broker: b, index: last },
                 Action::Unfence { broker: b },
-                Action::AlterPartition { broker: b },
                 Action::LearnIsr { broker: b },
                 Action::HighWatermark { broker: b, to: high_watermark_limit(state, b, &self.config) },
             ];
             for leader in std::iter::once(None).chain(state.ids().map(Some)) {
                 let clean = state.brokers[usize::from(b)].clean;
                 tries.push(Action::Register { broker: b, leader, clean });
+                tries.push(Action::AlterPartition { broker: b, leader });
+            }
+            if state.controller().stopping.contains(b) {
+                tries.push(Action::Stop { broker: b, high_watermark: state.brokers[usize::from(b)].high_watermark });
             }
             for end in &state.brokers[usize::from(b)].waiting {
                 for error in [ErrorCode::None, ErrorCode::NotEnoughReplicasAfterAppend] {
@@ -306,7 +360,7 @@ impl Walk {
             }
             let isr = state.brokers[usize::from(b)].isr;
             tries.extend(state.ids().map(|m| Action::ProposeIsr { broker: b, isr: isr.with(m) }));
-            let possible = |a: &Action| advance(&mut state.clone(), a, &self.config).is_ok();
+            let possible = |a: &Action| self.is_possible(place, a);
             match tries.into_iter().find(possible) {
                 Some(action) => {
                     let before = self.lines.len();
@@ -322,7 +376,7 @@ impl Walk {
                         Action::Respond { follower: b, leader, end },
                         Action::Fetched { follower: b, leader },
                     ] {
-                        if advance(&mut self.partitions[place].2.clone(), &action, &self.config).is_ok() {
+                        if self.is_possible(place, &action) {
                             self.take(place, action);
                         }
                     }
@@ -335,14 +389,18 @@ impl Walk {
     /// Takes a step in one partition; what concerns a broker as a whole is a step in each.
     fn take(&mut self, place: usize, action: Action) {
         match action {
-            Action::Register { broker, .. } | Action::Fence { broker, .. } | Action::Unfence { broker } => {
+            Action::Register { broker, .. }
+            | Action::Fence { broker, .. }
+            | Action::Unfence { broker }
+            | Action::ShutDown { broker, .. } => {
                 let node = self.partitions[place].1.node(broker);
                 self.take_for_broker(node, action);
             }
+            Action::Configure { min_isr, unclean } => self.configure(min_isr, unclean, action),
             Action::Crash { broker, .. } => {
                 let node = self.partitions[place].1.node(broker);
                 for ((_, names, state), batches) in self.partitions.iter_mut().zip(&self.batches) {
-                    let broker = names.replica(node).expect("every broker has a replica of each partition");
+                    let Some(broker) = names.replica(node) else { continue };
                     let b = &state.brokers[usize::from(broker)];
                     let lost = if self.plan.lossy { self.random.below(3) as u32 } else { 0 };
                     let mut keep = b.log.end().saturating_sub(lost);
@@ -357,7 +415,7 @@ impl Walk {
             Action::Stop { broker, .. } => {
                 let node = self.partitions[place].1.node(broker);
                 for (_, names, state) in &mut self.partitions {
-                    let broker = names.replica(node).expect("every broker has a replica of each partition");
+                    let Some(broker) = names.replica(node) else { continue };
                     let high_watermark = state.brokers[usize::from(broker)].high_watermark;
                     let stop = Action::Stop { broker, high_watermark };
                     advance(state, &stop, &self.config).expect("a running broker can stop");
@@ -369,7 +427,8 @@ impl Walk {
                 self.nodes.started(node, clean);
                 let mut all = Vec::new();
                 for (tp, names, state) in &mut self.partitions {
-                    let restart = Action::Restart { broker: names.replica(node).expect("as above") };
+                    let Some(broker) = names.replica(node) else { continue };
+                    let restart = Action::Restart { broker };
                     let before = state.clone();
                     advance(state, &restart, &self.config).expect("it stopped in all partitions");
                     let event = event_of(*tp, names, &self.nodes, &self.config, &before, &restart, state);
@@ -386,15 +445,20 @@ impl Walk {
                 if let Action::Produce { broker, .. } = action {
                     self.batches[place].appended(&state.brokers[usize::from(broker)].log);
                 }
-                let decides = matches!(action, Action::Elect { .. } | Action::AlterPartition { .. });
+                let decides =
+                    matches!(action, Action::Elect { .. } | Action::AlterPartition { .. } | Action::Reassign { .. });
                 if state.metadata.last_index() > before.metadata.last_index() {
                     names.offsets.push(self.nodes.metadata_end() + 1 + gap);
                 }
                 let event = event_of(*tp, names, &self.nodes, &self.config, &before, &action, state);
                 let event = event.unwrap_or_else(|| panic!("{action:?} has an event"));
                 state.trim(self.config.rules.holds(Rule::RegistrationCatchUp));
-                let node = names.node(actor(&action));
-                if decides { self.decide(event) } else { self.emit(node, event) }
+                if decides {
+                    self.decide(event);
+                } else {
+                    let node = self.partitions[place].1.node(actor(&action));
+                    self.emit(node, event);
+                }
             }
         }
     }
@@ -402,20 +466,24 @@ impl Walk {
     fn take_for_broker(&mut self, node: NodeId, action: Action) {
         let mut steps = Vec::new();
         let mut all: Vec<Change> = Vec::new();
-        for (tp, names, state) in &self.partitions {
-            let broker = names.replica(node).expect("every broker has a replica of each partition");
+        for (place, (tp, names, state)) in self.partitions.iter().enumerate() {
+            let Some(broker) = names.replica(node) else { continue };
             let b = &state.brokers[usize::from(broker)];
             let registers = matches!(action, Action::Register { .. });
-            let departure = if registers && !b.clean { Departure::Unclean } else { Departure::Whole };
+            let departure = match action {
+                Action::ShutDown { .. } => Departure::Stopping,
+                _ if registers && !b.clean => Departure::Unclean,
+                _ => Departure::Whole,
+            };
             let lead = |state: &State<EpochRuns>| {
-                let n = state.brokers.len();
-                let (entry, elects) = departed(state.controller(), broker, departure, true, n, &self.config);
-                electable(&entry, n, &self.config).0.iter().next().filter(|_| elects)
+                let (entry, elects) = departed(state.controller(), broker, departure, true, &self.config);
+                electable(&entry, &self.config).0.iter().next().filter(|_| elects)
             };
             let own = match action {
                 _ if self.partitions.len() == 1 => action,
                 Action::Register { .. } => Action::Register { broker, leader: lead(state), clean: b.clean },
                 Action::Fence { .. } => Action::Fence { broker, leader: lead(state) },
+                Action::ShutDown { .. } => Action::ShutDown { broker, leader: lead(state) },
                 _ => Action::Unfence { broker },
             };
             let mut after = state.clone();
@@ -427,22 +495,48 @@ impl Walk {
             if old.partition_epoch != new.partition_epoch {
                 all.push(Change { tp: *tp, state: decided(names, &after) });
             }
-            steps.push(after);
+            steps.push((place, after));
         }
         let metadata_offset = self.nodes.metadata_end() + 1 + all.len() as i64;
         let (broker, changes) = (node, all);
-        self.decide(match action {
+        let event = match action {
             Action::Register { clean, .. } => {
                 Event::Register { broker, broker_epoch: metadata_offset, clean, metadata_offset, changes }
             }
             Action::Fence { .. } => Event::Fence { broker, metadata_offset, changes },
+            Action::ShutDown { .. } => Event::ShutDown { broker, metadata_offset, changes },
             _ => Event::Unfence { broker, metadata_offset, changes },
-        });
-        for ((_, names, state), after) in self.partitions.iter_mut().zip(steps) {
+        };
+        self.decide_for(steps, metadata_offset, event);
+    }
+
+    /// The controller's step in several partitions: what each is after it.
+    fn decide_for(&mut self, steps: Vec<(usize, State<EpochRuns>)>, metadata_offset: i64, event: Event) {
+        self.decide(event);
+        for (place, after) in steps {
+            let (_, names, state) = &mut self.partitions[place];
             names.offsets.push(metadata_offset);
             *state = after;
             state.trim(self.config.rules.holds(Rule::RegistrationCatchUp));
         }
+    }
+
+    /// Another configuration of the topic, in each of its partitions.
+    fn configure(&mut self, min_isr: u32, unclean: bool, action: Action) {
+        let mut steps = Vec::new();
+        let mut changes: Vec<Change> = Vec::new();
+        for (place, (tp, names, state)) in self.partitions.iter().enumerate() {
+            let mut after = state.clone();
+            advance(&mut after, &action, &self.config).expect("all partitions have the same configuration");
+            if after.controller().partition_epoch != state.controller().partition_epoch {
+                changes.push(Change { tp: *tp, state: decided(names, &after) });
+            }
+            steps.push((place, after));
+        }
+        let metadata_offset = self.nodes.metadata_end() + 1 + changes.len() as i64;
+        let topic = self.partitions[0].0.topic;
+        let min_isr = min_isr as i32;
+        self.decide_for(steps, metadata_offset, Event::Configure { topic, min_isr, unclean, metadata_offset, changes });
     }
 
     fn rules_off(&self) -> Vec<Rule> {
@@ -518,10 +612,15 @@ fn actor(action: &Action) -> BrokerId {
         | Action::Register { broker, .. }
         | Action::Fence { broker, .. }
         | Action::Unfence { broker }
-        | Action::AlterPartition { broker }
-        | Action::Elect { leader: broker } => broker,
+        | Action::ShutDown { broker, .. }
+        | Action::AlterPartition { broker, .. }
+        | Action::Elect { leader: broker, .. } => broker,
+        Action::Reassign { .. } | Action::Configure { .. } => unreachable!("no broker takes this step"),
     }
 }
+
+/// How seldom an operator reassigns.
+const REASSIGNS_ONE_IN: usize = 60;
 
 /// How much more often one kind of step is taken than another: healing outruns harm.
 fn weight(name: &str) -> usize {
@@ -531,7 +630,7 @@ fn weight(name: &str) -> usize {
         "apply" | "restart" | "register" | "unfence" | "alter-partition" | "learn-isr" | "ack" => 12,
         "high-watermark" | "produce" | "propose-isr" => 8,
         "read" => 3,
-        "fence" | "crash" | "stop" | "elect" | "reject" | "duplicate" => 1,
+        "fence" | "crash" | "stop" | "elect" | "reject" | "duplicate" | "shut-down" | "configure" => 1,
         _ => 0,
     }
 }
@@ -539,21 +638,31 @@ fn weight(name: &str) -> usize {
 /// Steps that may be possible.
 fn candidates(state: &State<EpochRuns>, config: &Config, plan: &Plan, random: &mut Random) -> Vec<Action> {
     let mut out = Vec::new();
+    if plan.operators {
+        let (min_isr, unclean) = (1 + random.below(3) as u32, random.below(4) == 0);
+        out.push(Action::Configure { min_isr, unclean });
+    }
     for broker in state.ids() {
         let b = &state.brokers[usize::from(broker)];
         for leader in std::iter::once(None).chain(state.ids().map(Some)) {
             out.extend([Action::Register { broker, leader, clean: b.clean }, Action::Fence { broker, leader }]);
+            out.push(Action::AlterPartition { broker, leader });
+            if plan.operators {
+                out.push(Action::ShutDown { broker, leader });
+            }
+        }
+        if plan.operators {
+            out.push(Action::Elect { leader: broker, unclean: true });
         }
         out.extend([
             Action::Unfence { broker },
-            Action::Elect { leader: broker },
-            Action::AlterPartition { broker },
+            Action::Elect { leader: broker, unclean: false },
             Action::Crash { broker, keep: b.log.end(), high_watermark: b.high_watermark },
             Action::Restart { broker },
             Action::Reject { broker },
             Action::LearnIsr { broker },
         ]);
-        if plan.elr {
+        if plan.elr || state.controller().stopping.contains(broker) {
             out.push(Action::Stop { broker, high_watermark: b.high_watermark });
         }
         let first = b.applied.map_or(state.metadata.base, |a| a + 1);

@@ -19,6 +19,8 @@ fn plan(i: u64) -> Plan {
         min_isr: 1 + (i % 2) as u32,
         unclean: i % 7 == 6,
         elr: i % 4 < 2,
+        spares: i32::from(i % 3 == 1 && i % 5 < 4),
+        operators: i % 3 > 0,
         lossy: i % 4 == 3,
         rules: replication::Rules::ALL,
         drivable: true,

@@ -104,6 +104,8 @@ fn goods() -> Vec<Good> {
         min_isr: 2,
         unclean: false,
         elr: false,
+        spares: 0,
+        operators: false,
         lossy: true,
         rules: Rules::ALL,
         drivable: false,

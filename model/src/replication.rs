@@ -24,5 +24,6 @@ pub use state::{
     Start, State, Used,
 };
 pub use step::{
-    Departure, advance, alter_decision, departed, electable, fetch_verdict, fetched_outcome, high_watermark_limit, step,
+    Departure, advance, alter_decision, altered, departed, electable, fetch_verdict, fetched_outcome,
+    high_watermark_limit, keeps_leader, reassigned, step,
 };

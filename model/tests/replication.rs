@@ -169,7 +169,7 @@ fn a_wrong_bound_model_or_rule_is_an_error_that_names_what_there_is() {
 
 /// Walks at random, and shows each state on the way.
 fn walk(model: &Replication, choices: &[u16], mut visit: impl FnMut(&Packed)) {
-    let mut state = State::initial(model.bound.brokers as usize);
+    let mut state = model.init_states().remove(0);
     for choice in choices {
         let mut actions = Vec::new();
         model.actions(&state, &mut actions);
@@ -232,7 +232,7 @@ proptest! {
                 Action::Register { broker: a, leader: (n > 0).then_some(b), clean: n > 1 },
                 Action::Stop { broker: a, high_watermark: n },
                 Action::Fence { broker: a, leader: (n > 0).then_some(b) },
-                Action::Elect { leader: a },
+                Action::Elect { leader: a, unclean: false },
                 Action::Apply { broker: a, index: n },
                 Action::Crash { broker: a, keep: n, high_watermark: n },
                 Action::Produce { broker: a, acks: bellwether_model::replication::Acks::All, count: n },

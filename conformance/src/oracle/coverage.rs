@@ -7,8 +7,7 @@ use bellwether_trace::{ErrorCode, Event, FetchAnswer, FetchEffect, NodeId};
 
 /// Every outcome that is told apart, as "action outcome". What no behaviour of the full model reaches is not here: an
 /// AlterPartition with INVALID_REQUEST (whoever leads no longer has an older leader epoch), a fetch with
-/// OFFSET_OUT_OF_RANGE (a leader's own epoch is the latest of its log), an unclean election on request (the controller
-/// holds it as soon as it can).
+/// OFFSET_OUT_OF_RANGE (a leader's own epoch is the latest of its log).
 pub const OUTCOMES: &[&str] = &[
     "start first",
     "start again",
@@ -26,8 +25,21 @@ pub const OUTCOMES: &[&str] = &[
     "fence leaderless",
     "unfence plain",
     "unfence elects",
-    "elect",
+    "elect clean",
+    "elect unclean",
+    "shut-down plain",
+    "shut-down leaves-isr",
+    "shut-down elects",
+    "shut-down leaderless",
+    "reassign begun",
+    "reassign changed",
+    "reassign complete",
+    "reassign back",
+    "configure plain",
+    "configure min-isr",
     "alter-partition NONE",
+    "alter-partition completes",
+    "alter-partition NEW_LEADER_ELECTED",
     "alter-partition STALE_BROKER_EPOCH",
     "alter-partition FENCED_LEADER_EPOCH",
     "alter-partition INVALID_UPDATE_VERSION",
@@ -35,6 +47,7 @@ pub const OUTCOMES: &[&str] = &[
     "apply leader",
     "apply follower",
     "apply leaderless",
+    "apply removed",
     "produce acks=0",
     "produce acks=1",
     "produce acks=all",
@@ -64,6 +77,7 @@ pub const OUTCOMES: &[&str] = &[
     "learn-isr FENCED_LEADER_EPOCH",
     "learn-isr INVALID_UPDATE_VERSION",
     "learn-isr INELIGIBLE_REPLICA",
+    "learn-isr NEW_LEADER_ELECTED",
 ];
 
 /// How often each action of the model, and each outcome, occurred.
@@ -114,7 +128,10 @@ impl Coverage {
                     outcome("start", "clean");
                 }
             }
-            Event::Register { changes, .. } | Event::Fence { changes, .. } | Event::Unfence { changes, .. } => {
+            Event::Register { changes, .. }
+            | Event::Fence { changes, .. }
+            | Event::Unfence { changes, .. }
+            | Event::ShutDown { changes, .. } => {
                 if changes.is_empty() {
                     outcome(event.name(), "plain");
                 }
@@ -131,10 +148,29 @@ impl Coverage {
                     outcome(event.name(), what);
                 }
             }
-            Event::AlterPartition { error, .. } => outcome("alter-partition", &code(*error)),
+            Event::Elect { unclean, .. } => outcome("elect", if *unclean { "unclean" } else { "clean" }),
+            Event::Reassign { target, change, .. } => outcome(
+                "reassign",
+                match (target, change.state.adding.is_empty() && change.state.removing.is_empty()) {
+                    (None, _) => "back",
+                    (Some(_), true) => "complete",
+                    (Some(_), false) if seen.reassigning => "changed",
+                    (Some(_), false) => "begun",
+                },
+            ),
+            Event::Configure { changes, .. } => {
+                outcome("configure", if changes.is_empty() { "plain" } else { "min-isr" });
+            }
+            Event::AlterPartition { error, completed, .. } => {
+                outcome("alter-partition", &code(*error));
+                if completed.is_some() {
+                    outcome("alter-partition", "completes");
+                }
+            }
             Event::Apply { state, .. } => outcome(
                 "apply",
                 match state.leader {
+                    _ if !state.replicas.is_empty() && !state.replicas.contains(&node) => "removed",
                     None => "leaderless",
                     Some(leader) if leader == node => "leader",
                     Some(_) => "follower",
@@ -200,6 +236,8 @@ pub(super) struct Seen {
     pub led: bool,
     /// The partition had no leader, and has none.
     pub orphan: bool,
+    /// A reassignment was going on.
+    pub reassigning: bool,
     /// The size of the leader's ISR.
     pub isr: usize,
 }

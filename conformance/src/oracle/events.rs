@@ -20,6 +20,11 @@ pub fn action_of<L: Log>(names: &Names, state: &State<L>, node: NodeId, event: &
         let due = state.controller().leader.is_none_or(|l| l == b);
         changes.first().and_then(|c| c.state.leader).filter(|_| due).map(at).transpose()
     };
+    // Who leads after a step that may leave the leader where it is.
+    let moved_to = |after: &PartitionState| -> Result<Option<BrokerId>, String> {
+        let leader = after.leader.map(at).transpose()?;
+        Ok(leader.filter(|_| leader != state.controller().leader))
+    };
     let one = |action| Ok(vec![action]);
     match event {
         Event::Register { broker, clean, changes, .. } => {
@@ -31,11 +36,27 @@ pub fn action_of<L: Log>(names: &Names, state: &State<L>, node: NodeId, event: &
             one(Action::Fence { broker, leader: leader_of(broker, changes)? })
         }
         Event::Unfence { broker, .. } => one(Action::Unfence { broker: at(*broker)? }),
-        Event::Elect { change, .. } => {
+        Event::Elect { unclean, change, .. } => {
             let leader = change.state.leader.ok_or("an election on request has a leader")?;
-            one(Action::Elect { leader: at(leader)? })
+            one(Action::Elect { leader: at(leader)?, unclean: *unclean })
         }
-        Event::AlterPartition { broker, .. } => one(Action::AlterPartition { broker: at(*broker)? }),
+        Event::ShutDown { broker, changes, .. } => {
+            let broker = at(*broker)?;
+            one(Action::ShutDown { broker, leader: leader_of(broker, changes)? })
+        }
+        Event::Reassign { target, change, .. } => {
+            let set = |nodes: &Vec<NodeId>| names.among(nodes).ok_or("the target is no list of different brokers");
+            let target = target.as_ref().map(set).transpose()?;
+            one(Action::Reassign { target, leader: moved_to(&change.state)? })
+        }
+        Event::Configure { min_isr, unclean, .. } => {
+            let min_isr = u32::try_from(*min_isr).map_err(|_| "min.insync.replicas is at least 1")?;
+            one(Action::Configure { min_isr, unclean: *unclean })
+        }
+        Event::AlterPartition { broker, completed, .. } => {
+            let leader = completed.as_ref().map(moved_to).transpose()?.flatten();
+            one(Action::AlterPartition { broker: at(*broker)?, leader })
+        }
         Event::Start { logs, clean } => {
             let broker = at(node)?;
             let (keep, high_watermark) = match logs.first() {
@@ -116,12 +137,26 @@ pub fn event_of<L: Log>(
         Action::Unfence { broker } => {
             Event::Unfence { broker: names.node(broker), metadata_offset, changes: changes() }
         }
-        Action::Elect { .. } => Event::Elect { metadata_offset, change: Change { tp, state: decided(names, after) } },
-        Action::AlterPartition { broker } => {
+        Action::Elect { unclean, .. } => {
+            Event::Elect { unclean, metadata_offset, change: Change { tp, state: decided(names, after) } }
+        }
+        Action::ShutDown { broker, .. } => {
+            Event::ShutDown { broker: names.node(broker), metadata_offset, changes: changes() }
+        }
+        Action::Reassign { target, .. } => Event::Reassign {
+            target: target.map(|t| names.nodes(t)),
+            metadata_offset,
+            change: Change { tp, state: decided(names, after) },
+        },
+        Action::Configure { min_isr, unclean } => {
+            Event::Configure { topic: tp.topic, min_isr: signed(min_isr), unclean, metadata_offset, changes: changes() }
+        }
+        Action::AlterPartition { broker, .. } => {
             let alter = before.broker(broker)?.alter?;
             let accepted = after.metadata.last_index() > before.metadata.last_index();
             let error = match after.broker(broker)?.alter.map(|a| a.status) {
                 Some(AlterStatus::Decided { error, .. }) => error,
+                _ if accepted && after.controller().leader != Some(broker) => ErrorCode::NewLeaderElected,
                 _ if accepted => ErrorCode::None,
                 // Nobody is there to hear it: the sender's incarnation is over.
                 _ => alter_decision(before, broker, config)?.0,
@@ -136,6 +171,8 @@ pub fn event_of<L: Log>(
                 error,
                 elr: if accepted { names.nodes(after.controller().elr) } else { Vec::new() },
                 metadata_offset: accepted.then_some(metadata_offset),
+                completed: (before.controller().is_reassigning() && !after.controller().is_reassigning())
+                    .then(|| decided(names, after)),
             }
         }
         Action::Crash { .. } | Action::Stop { .. } => return None,
@@ -157,6 +194,9 @@ pub fn event_of<L: Log>(
                 partition_epoch: signed(b.partition_epoch),
                 elr: names.nodes(view.elr),
                 last_known_leader: view.last_known_leader.map(|l| names.node(l)),
+                replicas: names.nodes(view.replicas),
+                adding: names.nodes(view.adding),
+                removing: names.nodes(view.removing),
             };
             let (log_end, high_watermark) = (b.log.end().into(), b.high_watermark.into());
             Event::Apply { tp, metadata_offset: names.offset(index), state, log_end, high_watermark }
@@ -262,6 +302,9 @@ pub(crate) fn decided<L: Log>(names: &Names, state: &State<L>) -> PartitionState
         partition_epoch: signed(c.partition_epoch),
         elr: names.nodes(c.elr),
         last_known_leader: c.last_known_leader.map(|l| names.node(l)),
+        replicas: names.nodes(c.replicas),
+        adding: names.nodes(c.adding),
+        removing: names.nodes(c.removing),
     }
 }
 
@@ -281,7 +324,11 @@ pub(crate) fn project(event: &Event, tp: TopicPartition) -> Event {
     let mut event = event.clone();
     match &mut event {
         Event::Start { logs, .. } => logs.retain(|log| log.tp == tp),
-        Event::Register { changes, .. } | Event::Fence { changes, .. } | Event::Unfence { changes, .. } => {
+        Event::Register { changes, .. }
+        | Event::Fence { changes, .. }
+        | Event::Unfence { changes, .. }
+        | Event::ShutDown { changes, .. }
+        | Event::Configure { changes, .. } => {
             changes.retain(|change| change.tp == tp);
         }
         _ => {}

@@ -45,6 +45,17 @@ pub(super) fn state(names: &Names, state: &State<EpochRuns>) -> String {
         set(c.fenced),
         names.offset(state.metadata.last_index()),
     );
+    if names.nodes(c.replicas) != {
+        let mut n = names.created().to_vec();
+        n.sort_unstable();
+        n
+    } || c.is_reassigning()
+    {
+        let _ = writeln!(out, "replicas {}, adding {}, removing {}", set(c.replicas), set(c.adding), set(c.removing));
+    }
+    if !c.stopping.is_empty() {
+        let _ = writeln!(out, "about to stop {}", set(c.stopping));
+    }
     if !c.elr.is_empty() || c.last_known_leader.is_some() {
         let _ = writeln!(out, "ELR {}, last known leader {}", set(c.elr), leader(c.last_known_leader));
     }
@@ -151,6 +162,9 @@ fn possible(oracle: &PartitionOracle, node: NodeId, event: &Event) -> Vec<Action
         Event::Register { .. }
             | Event::Fence { .. }
             | Event::Unfence { .. }
+            | Event::ShutDown { .. }
+            | Event::Reassign { .. }
+            | Event::Configure { .. }
             | Event::Elect { .. }
             | Event::AlterPartition { .. }
     );
@@ -159,12 +173,17 @@ fn possible(oracle: &PartitionOracle, node: NodeId, event: &Event) -> Vec<Action
             for leader in std::iter::once(None).chain(state.ids().map(Some)) {
                 let register = |clean| Action::Register { broker, leader, clean };
                 out.extend([register(false), register(true), Action::Fence { broker, leader }]);
+                out.extend([Action::ShutDown { broker, leader }, Action::AlterPartition { broker, leader }]);
             }
-            out.extend([
-                Action::Unfence { broker },
-                Action::Elect { leader: broker },
-                Action::AlterPartition { broker },
-            ]);
+            let elect = |unclean| Action::Elect { leader: broker, unclean };
+            out.extend([Action::Unfence { broker }, elect(false), elect(true)]);
+        }
+        let wanted = match event {
+            Event::Reassign { target, .. } => target.as_ref().map(|t| oracle.names.among(t)),
+            _ => None,
+        };
+        for leader in std::iter::once(None).chain(state.ids().map(Some)) {
+            out.extend([wanted.flatten(), None].map(|target| Action::Reassign { target, leader }));
         }
         return out;
     }

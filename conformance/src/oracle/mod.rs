@@ -24,6 +24,7 @@ pub(crate) use events::decided;
 pub use events::{action_of, event_of};
 pub use explain::Shown;
 pub use names::{Names, Nodes};
+pub(crate) use partition::assignments;
 pub use partition::{Batches, PartitionOracle};
 
 use coverage::Seen;
@@ -202,7 +203,8 @@ impl Oracle {
                 }
                 Event::Register { broker, changes, .. }
                 | Event::Fence { broker, changes, .. }
-                | Event::Unfence { broker, changes, .. } => {
+                | Event::Unfence { broker, changes, .. }
+                | Event::ShutDown { broker, changes, .. } => {
                     // Where the broker has a replica, its partition says it.
                     if let Event::Register { clean, .. } = event
                         && self.replicas.get(broker).is_none_or(Vec::is_empty)
@@ -226,14 +228,37 @@ impl Oracle {
                     }
                     replicas
                 }
-                Event::Create { tp, replicas, .. } => {
+                Event::Configure { topic, changes, .. } => {
+                    self.nodes.decided(node, event).map_err(whole)?;
+                    let partitions: Vec<_> = self.partitions.keys().filter(|tp| tp.topic == *topic).copied().collect();
+                    for (i, change) in changes.iter().enumerate() {
+                        let twice = changes.iter().take(i).any(|other| other.tp == change.tp);
+                        if change.tp.topic != *topic || !self.partitions.contains_key(&change.tp) || twice {
+                            return Err(whole(format!("{} does not change once with its topic", change.tp)));
+                        }
+                    }
+                    partitions
+                }
+                Event::Reassign { target, change, .. } => {
+                    self.nodes.decided(node, event).map_err(whole)?;
+                    for r in target.iter().flatten() {
+                        let told = self.replicas.entry(*r).or_default();
+                        if !told.contains(&change.tp) {
+                            told.push(change.tp);
+                        }
+                    }
+                    seen.reassigning =
+                        self.partitions.get(&change.tp).is_some_and(|p| p.state.controller().is_reassigning());
+                    vec![change.tp]
+                }
+                Event::Create { tp, state, .. } => {
                     self.nodes.decided(node, event).map_err(whole)?;
                     if self.partitions.contains_key(tp) {
                         return Err(whole("the partition exists already".into()));
                     }
                     let created = PartitionOracle::created(&self.nodes, event, self.rules)
                         .map_err(|why| Rejection { partition: Some(*tp), id: why.id, why: why.why })?;
-                    for r in replicas {
+                    for r in &state.replicas {
                         self.replicas.entry(*r).or_default().push(*tp);
                     }
                     self.partitions.insert(*tp, created);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use bellwether_model::replication::{BrokerId, BrokerSet, MAX_BROKERS, MetaEntry, Start};
+use bellwether_model::replication::{BrokerId, BrokerSet, Log, MAX_BROKERS, MetaEntry, Start, State};
 use bellwether_trace::{Event, NodeId, PartitionState, TopicId, TopicPartition};
 
 /// What the trace has said of nodes and of the metadata log, for all partitions.
@@ -26,6 +26,8 @@ struct Node {
     /// Its last stop was clean, it had registered before, and it has not since.
     clean: bool,
     unfenced: bool,
+    /// It is in controlled shutdown.
+    stopping: bool,
 }
 
 impl Nodes {
@@ -109,6 +111,7 @@ impl Nodes {
                 check(broker_epoch == metadata_offset, || "the registration is the last record of its step".into())?;
                 let node = self.nodes.entry(*broker).or_default();
                 node.unfenced = false;
+                node.stopping = false;
                 node.clean = false;
                 let last = node.epochs.last_mut().ok_or("the broker has never started")?;
                 check(*last < 0, || format!("this incarnation has registered already, with epoch {last}"))?;
@@ -126,7 +129,21 @@ impl Nodes {
                 node.unfenced = unfence;
                 Ok(())
             }
-            Event::Elect { metadata_offset, .. } => self.append(*metadata_offset, 1),
+            Event::ShutDown { broker, metadata_offset, changes } => {
+                self.append(*metadata_offset, changes.len() + 1)?;
+                let node = self.nodes.get_mut(broker).filter(|n| n.unfenced);
+                let node = node.ok_or("the broker has no session")?;
+                check(!node.stopping, || "the broker is about to stop already".into())?;
+                node.stopping = true;
+                Ok(())
+            }
+            Event::Configure { topic, metadata_offset, changes, .. } => {
+                check(self.topics.contains_key(topic), || "there is no such topic".into())?;
+                self.append(*metadata_offset, changes.len() + 1)
+            }
+            Event::Elect { metadata_offset, .. } | Event::Reassign { metadata_offset, .. } => {
+                self.append(*metadata_offset, 1)
+            }
             Event::AlterPartition { metadata_offset: Some(offset), .. } => self.append(*offset, 1),
             _ => Ok(()),
         }
@@ -146,24 +163,30 @@ impl Nodes {
     /// The replicas of a partition that is created now, and its first metadata entry.
     pub(crate) fn create(
         &self,
-        replicas: &[NodeId],
         state: &PartitionState,
+        min_isr: u32,
+        unclean: bool,
     ) -> Result<(Names, MetaEntry, Vec<Start>), String> {
-        let names = Names { replicas: replicas.to_vec(), offsets: vec![self.metadata_end()] };
+        let replicas = &state.replicas;
+        let names = Names { replicas: replicas.clone(), created: replicas.len(), offsets: vec![self.metadata_end()] };
         check(!replicas.is_empty() && replicas.len() <= MAX_BROKERS, || {
             format!("the model has 1 to {MAX_BROKERS} replicas")
         })?;
         let twice = replicas.iter().enumerate().any(|(i, r)| replicas.iter().skip(i + 1).any(|other| other == r));
         check(!twice, || "a broker has one replica only".into())?;
-        let unfenced = |r: &NodeId| self.nodes.get(r).is_some_and(|n| n.unfenced);
-        let mut isr: Vec<NodeId> = replicas.iter().copied().filter(unfenced).collect();
+        let node = |r: &NodeId| self.nodes.get(r).cloned().unwrap_or_default();
+        let active = |r: &NodeId| node(r).unfenced && !node(r).stopping;
+        let mut isr: Vec<NodeId> = replicas.iter().copied().filter(active).collect();
         let first = isr.first().copied();
         isr.sort_unstable();
-        check(isr == state.isr, || format!("the unfenced replicas are {isr:?}, and they are the ISR"))?;
-        check(first == state.leader, || format!("the first unfenced replica, {first:?}, leads"))?;
+        check(isr == state.isr, || format!("the active replicas are {isr:?}, and they are the ISR"))?;
+        check(first == state.leader, || format!("the first active replica, {first:?}, leads"))?;
         check(state.leader_epoch == 0 && state.partition_epoch == 0, || "epochs begin with 0".into())?;
         check(state.elr.is_empty() && state.last_known_leader.is_none(), || "nobody has left the ISR yet".into())?;
-        let fenced = names.replicas.iter().filter(|r| !unfenced(r)).filter_map(|r| names.replica(*r)).collect();
+        check(state.adding.is_empty() && state.removing.is_empty(), || "nothing is reassigned yet".into())?;
+        let those = |of: &dyn Fn(&Node) -> bool| -> BrokerSet {
+            names.replicas.iter().filter(|r| of(&node(r))).filter_map(|r| names.replica(*r)).collect()
+        };
         let mut incarnations = [0; MAX_BROKERS];
         for (slot, r) in incarnations.iter_mut().zip(replicas) {
             *slot = self.registered(*r);
@@ -175,23 +198,52 @@ impl Nodes {
             elr: BrokerSet::default(),
             last_known_leader: None,
             partition_epoch: 0,
-            fenced,
+            replicas: BrokerSet::all(replicas.len()),
+            adding: BrokerSet::default(),
+            removing: BrokerSet::default(),
+            min_isr,
+            unclean,
+            fenced: those(&|n| !n.unfenced),
+            stopping: those(&|n| n.stopping),
             incarnations,
         };
-        let clean = |r: &NodeId| self.nodes.get(r).is_some_and(|n| n.clean);
-        let start = |r: &NodeId| {
-            let incarnation = self.incarnation(*r);
-            Start { alive: incarnation > 0, incarnation, clean: clean(r) }
-        };
-        Ok((names, entry, replicas.iter().map(start).collect()))
+        Ok((names, entry, replicas.iter().map(|r| self.start(*r)).collect()))
+    }
+
+    fn start(&self, node: NodeId) -> Start {
+        let incarnation = self.incarnation(node);
+        Start { alive: incarnation > 0, incarnation, clean: self.clean(node) }
+    }
+
+    /// A node that may become a replica gets a place in the state, if it has none. From here on the partition is told of it.
+    pub(crate) fn assign<L: Log>(&self, names: &mut Names, state: &mut State<L>, node: NodeId) -> Result<(), String> {
+        if names.replica(node).is_some() {
+            return Ok(());
+        }
+        check(names.replicas.len() < MAX_BROKERS, || {
+            format!("the model has at most {MAX_BROKERS} brokers that ever were replicas of a partition")
+        })?;
+        let known = self.nodes.get(&node).filter(|_| self.registered(node) > 0);
+        let known = known.ok_or_else(|| format!("broker {node} has never registered"))?;
+        let place = names.replicas.len();
+        names.replicas.push(node);
+        state.join(self.start(node));
+        if let (Some(now), Ok(b)) = (state.metadata.entries.last_mut(), BrokerId::try_from(place)) {
+            now.incarnations[place] = self.registered(node);
+            now.fenced = if known.unfenced { now.fenced } else { now.fenced.with(b) };
+            now.stopping = if known.stopping { now.stopping.with(b) } else { now.stopping };
+        }
+        Ok(())
     }
 }
 
 /// The names of one partition.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Names {
-    /// The node of each replica.
+    /// The node of each broker that is a replica or was one: first the assignment at creation.
     pub replicas: Vec<NodeId>,
+    /// How many replicas there were at creation.
+    created: usize,
     /// The metadata offset of each entry: that of the last record of its batch.
     pub offsets: Vec<i64>,
 }
@@ -205,6 +257,18 @@ impl Names {
     /// The node of a replica; -1 if there is none.
     pub fn node(&self, replica: BrokerId) -> NodeId {
         self.replicas.get(usize::from(replica)).copied().unwrap_or(-1)
+    }
+
+    /// The assignment at creation.
+    pub(crate) fn created(&self) -> &[NodeId] {
+        self.replicas.get(..self.created).unwrap_or_default()
+    }
+
+    /// The replicas on these nodes, in any order; none if one of them is unknown, or there twice.
+    pub(crate) fn among(&self, nodes: &[NodeId]) -> Option<BrokerSet> {
+        let mut ascending = nodes.to_vec();
+        ascending.sort_unstable();
+        self.set(&ascending)
     }
 
     /// The replicas on these nodes, which are ascending; none if one of them has no replica, or twice.

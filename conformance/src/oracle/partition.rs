@@ -10,7 +10,7 @@ use bellwether_model::replication::{
     Action, AlterStatus, Answer, BrokerId, Config, Epoch, EpochRuns, Flight, Log, Offset, Phase, Refusal, Rules, State,
     advance, violations,
 };
-use bellwether_trace::{Event, FetchEffect, NodeId, RecoveredLog, Rule, TopicPartition};
+use bellwether_trace::{Event, FetchEffect, NodeId, PartitionState, RecoveredLog, Rule, TopicPartition};
 
 use super::events::{action_of, difference, event_of, project};
 use super::explain::{self, Shown};
@@ -53,6 +53,8 @@ pub struct PartitionOracle {
     highest: Vec<Offset>,
     /// The metadata offset that each replica has applied since it started, -1 for none.
     applied: Vec<i64>,
+    /// The incarnation of each broker when it got its place here: as a replica it was told of later than its registration.
+    joined: Vec<u16>,
     /// Where batches end.
     batches: Batches,
     pub(super) recent: VecDeque<Shown>,
@@ -66,6 +68,7 @@ impl PartialEq for PartitionOracle {
             && self.unaware == other.unaware
             && self.highest == other.highest
             && self.applied == other.applied
+            && self.joined == other.joined
             && self.batches == other.batches
             && self.names == other.names
             && self.config == other.config
@@ -97,21 +100,22 @@ impl Batches {
 impl PartitionOracle {
     /// From its `create` event on.
     pub(super) fn created(nodes: &Nodes, event: &Event, rules: Rules) -> Result<Self, Why> {
-        let Event::Create { tp, replicas, min_isr, unclean, elr, state, .. } = event else {
+        let Event::Create { tp, min_isr, unclean, elr, state, .. } = event else {
             return Err(Why::new("the partition was never created"));
         };
-        let (names, entry, starts) = nodes.create(replicas, state).map_err(Why::new)?;
         let min_isr = u32::try_from(*min_isr).ok().filter(|n| *n >= 1);
         let min_isr = min_isr.ok_or(Why::new("min.insync.replicas is at least 1"))?;
+        let (names, entry, starts) = nodes.create(state, min_isr, *unclean).map_err(Why::new)?;
         Ok(PartitionOracle {
             tp: *tp,
             names,
-            config: Config { rules, ..Config::oracle(min_isr, *unclean).with_elr(*elr) },
+            config: Config { rules, ..Config::oracle().with_elr(*elr) },
             state: State::created(entry, &starts),
             given_up: Vec::new(),
             unaware: BTreeSet::new(),
             highest: vec![0; starts.len()],
             applied: vec![-1; starts.len()],
+            joined: starts.iter().map(|s| s.incarnation).collect(),
             batches: Batches::default(),
             recent: VecDeque::new(),
         })
@@ -121,6 +125,9 @@ impl PartitionOracle {
     pub(super) fn step(&mut self, nodes: &Nodes, node: NodeId, event: &Event) -> Result<(), Why> {
         let local = project(event, self.tp);
         let before = self.state.clone();
+        if let Event::Reassign { target: Some(target), .. } = &local {
+            self.make_room(nodes, target)?;
+        }
         let result = match self.aside(nodes, node, &local) {
             Some(result) => result,
             None => self.follow(nodes, node, &local),
@@ -135,6 +142,19 @@ impl PartitionOracle {
             }
         }
         result
+    }
+
+    /// Brokers that never were replicas get a place.
+    fn make_room(&mut self, nodes: &Nodes, target: &[NodeId]) -> Result<(), Why> {
+        for node in target {
+            nodes.assign(&mut self.names, &mut self.state, *node).map_err(Why::new)?;
+        }
+        for b in self.state.brokers.iter().skip(self.joined.len()) {
+            self.highest.push(0);
+            self.applied.push(-1);
+            self.joined.push(b.incarnation);
+        }
+        Ok(())
     }
 
     /// Remembers an event for the report of a rejection that may come.
@@ -350,7 +370,8 @@ impl PartitionOracle {
         Some(Ok(()))
     }
 
-    /// A broker that has caught up with its registration, but has not yet learned of a partition that was created since.
+    /// A broker that has caught up with its registration, but has not yet learned of a partition that was created, or given to
+    /// it, since.
     fn unfence_the_unaware(
         &mut self,
         nodes: &Nodes,
@@ -359,12 +380,13 @@ impl PartitionOracle {
         event: &Event,
     ) -> Option<Result<(), Why>> {
         let broker = self.state.broker(b)?;
-        let created_since = self.state.metadata.get(0)?.incarnations.get(usize::from(b)) == Some(&broker.incarnation);
-        if broker.applied.is_some() || !created_since {
+        let since = self.joined.get(usize::from(b)) == Some(&broker.incarnation);
+        if broker.applied.is_some() || !since {
             return None;
         }
         let before = self.state.clone();
-        self.state.brokers.get_mut(usize::from(b))?.applied = Some(0);
+        let oldest = self.state.metadata.base;
+        self.state.brokers.get_mut(usize::from(b))?.applied = Some(oldest);
         let result = self.follow(nodes, node, event);
         match result {
             Ok(()) => self.state.brokers.get_mut(usize::from(b))?.applied = None,
@@ -478,7 +500,12 @@ impl PartitionOracle {
 /// The event in the form in which the model shows it: what stands for the same thing is made the same.
 fn as_compared(names: &Names, due: &Event, event: &Event) -> Event {
     let mut event = event.clone();
+    for (is, due) in assignments(&mut event).into_iter().zip(assignments(&mut due.clone())) {
+        same_order(names, is, due);
+    }
     match (&mut event, due) {
+        // The order of the assignment is no concern of the model's.
+        (Event::Reassign { target: Some(is), .. }, _) => is.sort_unstable(),
         // Any offset up to the next entry stands for this one.
         (Event::Apply { metadata_offset: is, .. }, Event::Apply { metadata_offset: due, .. })
             if names.index(*is) == names.index(*due) =>
@@ -495,4 +522,32 @@ fn as_compared(names: &Names, due: &Event, event: &Event) -> Event {
         _ => {}
     }
     event
+}
+
+/// Where an event says what the replicas of the partition are.
+pub(crate) fn assignments(event: &mut Event) -> Vec<&mut PartitionState> {
+    match event {
+        Event::Register { changes, .. }
+        | Event::Fence { changes, .. }
+        | Event::Unfence { changes, .. }
+        | Event::ShutDown { changes, .. }
+        | Event::Configure { changes, .. } => changes.iter_mut().map(|c| &mut c.state).collect(),
+        Event::Elect { change, .. } | Event::Reassign { change, .. } => vec![&mut change.state],
+        Event::Apply { state, .. } => vec![state],
+        Event::AlterPartition { completed, .. } => completed.iter_mut().collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// The model does not know the order of the assignment; and as long as it is the one at creation it may be left out.
+fn same_order(names: &Names, is: &mut PartitionState, due: &PartitionState) {
+    let ascending = |nodes: &[NodeId]| {
+        let mut nodes = nodes.to_vec();
+        nodes.sort_unstable();
+        nodes
+    };
+    let said = if is.replicas.is_empty() { names.created() } else { &is.replicas };
+    if ascending(said) == due.replicas {
+        is.replicas.clone_from(&due.replicas);
+    }
 }

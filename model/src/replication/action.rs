@@ -65,11 +65,36 @@ pub enum Action {
     Elect {
         /// The new leader.
         leader: BrokerId,
+        /// Whoever asked allows a leader that is in neither ISR nor ELR, if there is none at present.
+        unclean: bool,
+    },
+    /// The controller lets a broker stop step by step: it counts on it no longer.
+    ShutDown {
+        /// The broker.
+        broker: BrokerId,
+        /// If the broker led: who does now; none if nobody can.
+        leader: Option<BrokerId>,
+    },
+    /// The controller changes the assignment.
+    Reassign {
+        /// The replicas that are wanted; none takes back the reassignment that is going on.
+        target: Option<BrokerSet>,
+        /// If the leader is removed at once: who leads now.
+        leader: Option<BrokerId>,
+    },
+    /// The controller changes the configuration.
+    Configure {
+        /// min.insync.replicas.
+        min_isr: u32,
+        /// unclean.leader.election.enable.
+        unclean: bool,
     },
     /// The controller decides the broker's AlterPartition request.
     AlterPartition {
         /// The sender.
         broker: BrokerId,
+        /// If this completes a reassignment that removes the leader: who leads now.
+        leader: Option<BrokerId>,
     },
     /// The broker stops at once.
     Crash {
@@ -189,7 +214,7 @@ pub enum Action {
 
 impl Action {
     /// The names of all actions: those of their trace events, and `crash` and `stop`, which show in a trace as the next `start`.
-    pub const NAMES: [&str; 21] = [
+    pub const NAMES: [&str; 24] = [
         "register",
         "fence",
         "unfence",
@@ -211,6 +236,9 @@ impl Action {
         "propose-isr",
         "learn-isr",
         "stop",
+        "shut-down",
+        "reassign",
+        "configure",
     ];
 
     /// The place of its name in [`Action::NAMES`].
@@ -237,6 +265,9 @@ impl Action {
             Action::ProposeIsr { .. } => 18,
             Action::LearnIsr { .. } => 19,
             Action::Stop { .. } => 20,
+            Action::ShutDown { .. } => 21,
+            Action::Reassign { .. } => 22,
+            Action::Configure { .. } => 23,
         }
     }
 
@@ -287,6 +318,12 @@ pub struct Budget {
     pub elections: u32,
     /// Retries of producers.
     pub retries: u32,
+    /// Controlled shutdowns.
+    pub shutdowns: u32,
+    /// Reassignments.
+    pub reassigns: u32,
+    /// Changes of the configuration.
+    pub configures: u32,
 }
 
 impl Budget {
@@ -300,6 +337,9 @@ impl Budget {
         shrinks: u32::MAX,
         elections: u32::MAX,
         retries: u32::MAX,
+        shutdowns: u32::MAX,
+        reassigns: u32::MAX,
+        configures: u32::MAX,
     };
 }
 
@@ -319,10 +359,6 @@ pub enum Noted {
 /// What the step function needs to know besides the state.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Config {
-    /// min.insync.replicas, as configured: capped by the number of replicas where it is used.
-    pub min_isr: u32,
-    /// unclean.leader.election.enable.
-    pub unclean: bool,
     /// Whether there are eligible leader replicas (KIP-966).
     pub elr: bool,
     /// A fetch to another leader replaces the one on its way: for exhaustive search. In a trace each pair has its own.
@@ -337,9 +373,9 @@ pub struct Config {
 
 impl Config {
     /// The full protocol without limits: what judges a trace.
-    pub fn oracle(min_isr: u32, unclean: bool) -> Self {
+    pub fn oracle() -> Self {
         let noted = Noted::Acknowledged;
-        Config { min_isr, unclean, elr: false, one_flight: false, noted, rules: Rules::ALL, budget: Budget::UNLIMITED }
+        Config { elr: false, one_flight: false, noted, rules: Rules::ALL, budget: Budget::UNLIMITED }
     }
 
     /// With eligible leader replicas, or without them.

@@ -43,6 +43,16 @@ pub struct Bound {
     pub elections: u32,
     /// Retries of producers that were appended before.
     pub retries: u32,
+    /// Brokers that are no replicas at first, and may become some.
+    pub spares: u32,
+    /// Controlled shutdowns.
+    pub shutdowns: u32,
+    /// Reassignments: of one replica that is added, removed, or takes another one's place.
+    pub reassigns: u32,
+    /// Changes of min.insync.replicas, to a value from 1 to the number of replicas.
+    pub configures: u32,
+    /// Elections on request may be unclean if there is no leader, whatever is configured.
+    pub forced: bool,
     /// Fetches of one follower on their way: 1, or more for one to each broker that it has held for the leader.
     pub flights: u32,
     /// Fetches and responses get lost on the way, at any time.
@@ -67,6 +77,11 @@ pub const NOTHING: Bound = Bound {
     shrinks: 0,
     elections: 0,
     retries: 0,
+    spares: 0,
+    shutdowns: 0,
+    reassigns: 0,
+    configures: 0,
+    forced: false,
     flights: 1,
     loss: false,
 };
@@ -133,6 +148,11 @@ fields! {
     "shrinks" shrinks Count;
     "elections" elections Count;
     "retries" retries Count;
+    "spares" spares Count;
+    "shutdowns" shutdowns Count;
+    "reassigns" reassigns Count;
+    "configures" configures Count;
+    "forced" forced Switch;
     "flights" flights Count;
     "loss" loss Switch;
 }
@@ -147,8 +167,6 @@ impl Bound {
     /// The full protocol with these limits.
     pub fn config(&self) -> Config {
         Config {
-            min_isr: self.min_isr,
-            unclean: self.unclean,
             elr: self.elr,
             one_flight: self.flights == 1,
             noted: Noted::Acknowledged,
@@ -162,24 +180,31 @@ impl Bound {
                 shrinks: self.shrinks,
                 elections: self.elections,
                 retries: self.retries,
+                shutdowns: self.shutdowns,
+                reassigns: self.reassigns,
+                configures: self.configures,
             },
         }
     }
 
     /// Whether a state within the bound fits its packed form. A leader epoch starts with each election: one on request,
-    /// one for a fenced leader, and for a stop one each when the controller fences, registers and unfences the broker.
+    /// one for a fenced leader, and for a stop one each when the controller fences, registers and unfences the broker; one more
+    /// where it is led down. A reassignment may begin one when it is asked for and one when it is complete.
     pub fn check(&self) -> Result<(), String> {
-        let epochs = self.elections + 2 * self.fences + 3 * (self.crashes + self.stops);
+        let epochs =
+            self.elections + 2 * (self.fences + self.reassigns) + 3 * (self.crashes + self.stops) + 4 * self.shutdowns;
         let small = [self.crashes, self.fences, self.shrinks, self.elections, self.retries, self.lossy];
-        if self.brokers == 0 || self.brokers as usize > MAX_BROKERS {
-            Err(format!("brokers: 1 to {MAX_BROKERS}"))
+        if self.brokers == 0 || (self.brokers + self.spares) as usize > MAX_BROKERS {
+            Err(format!("brokers: 1 to {MAX_BROKERS}, with the spare ones"))
         } else if self.records > PackedLog::RECORDS {
             Err(format!("records: at most {}", PackedLog::RECORDS))
         } else if self.stops > 3 {
             Err("stops: at most 3".to_owned())
+        } else if self.configures > 7 || self.min_isr > 7 {
+            Err("configures, min-isr: at most 7".to_owned())
         } else if small.iter().any(|n| *n > 15) || epochs >= PackedLog::EPOCHS {
             Err(format!(
-                "elections + 2 fences + 3 (crashes + stops) may reach {epochs} leader epochs, more than the {} that fit",
+                "elections + 2 (fences + reassigns) + 3 (crashes + stops) + 4 shutdowns may reach {epochs} leader epochs, more than the {} that fit",
                 PackedLog::EPOCHS - 1
             ))
         } else {
@@ -192,7 +217,8 @@ impl Bound {
         let writes = self.records > 0 && self.acks().next().is_some();
         let committed = self.records > 0 && self.acks_all && self.min_isr <= self.brokers;
         // A leader that is not the only replica, and another one after it.
-        let changes = self.brokers > 1 && (self.elections + self.fences + self.crashes + self.stops > 0);
+        let moves = self.elections + self.fences + self.crashes + self.stops + self.shutdowns;
+        let changes = self.brokers > 1 && moves > 0;
         let applies = |i: &Invariant| match i {
             _ if i.kind() == Kind::Always => true,
             Invariant::AckedOneIsLost => self.records > 0 && self.acks1 && changes,

@@ -29,11 +29,29 @@ pub fn describe<L: Log>(before: &State<L>, action: &Action, after: &State<L>, co
         }
         Action::Fence { broker, .. } => format!("controller: fences broker {broker}{}", changes(before, after)),
         Action::Unfence { broker } => format!("controller: unfences broker {broker}{}", changes(before, after)),
-        Action::Elect { leader } => format!("controller: elects broker {leader}{}", changes(before, after)),
-        Action::AlterPartition { broker } => match super::alter_decision(before, broker, config) {
+        Action::Elect { leader, unclean } => {
+            let asked = if unclean { ", unclean as the operator allows" } else { "" };
+            format!("controller: elects broker {leader}{asked}{}", changes(before, after))
+        }
+        Action::ShutDown { broker, .. } => {
+            format!("controller: broker {broker} wants to stop{}", changes(before, after))
+        }
+        Action::Reassign { target: Some(target), .. } => {
+            format!("operator → controller: reassign to {target}{}", changes(before, after))
+        }
+        Action::Reassign { target: None, .. } => {
+            format!("operator → controller: take the reassignment back{}", changes(before, after))
+        }
+        Action::Configure { min_isr, unclean } => {
+            let unclean = if unclean { ", unclean elections allowed" } else { "" };
+            format!("operator → controller: min.insync.replicas={min_isr}{unclean}{}", changes(before, after))
+        }
+        Action::AlterPartition { broker, .. } => match super::alter_decision(before, broker, config) {
             Some((ErrorCode::None, _)) => {
                 let isr = b(broker).alter.map(|a| a.isr).unwrap_or_default();
-                format!("controller: accepts ISR {isr} from broker {broker}")
+                let reassigned = before.controller().is_reassigning() && !after.controller().is_reassigning();
+                let done = if reassigned { changes(before, after) } else { String::new() };
+                format!("controller: accepts ISR {isr} from broker {broker}{done}")
             }
             Some((error, _)) => format!("controller → broker {broker}: alter partition, {}", error_name(error)),
             None => format!("controller: decides nothing for broker {broker}"),
@@ -137,11 +155,19 @@ fn partition(entry: &MetaEntry) -> String {
     let fenced = if entry.fenced.is_empty() { String::new() } else { format!(", fenced {}", entry.fenced) };
     let elr = if entry.elr.is_empty() { String::new() } else { format!(", ELR {}", entry.elr) };
     let last = entry.last_known_leader.map_or(String::new(), |l| format!(", last known leader {l}"));
-    format!("{leader}, epoch {}, ISR {}{elr}{last}{fenced}", entry.leader_epoch, entry.isr)
+    let stopping = if entry.stopping.is_empty() { String::new() } else { format!(", stopping {}", entry.stopping) };
+    let moving = if entry.is_reassigning() {
+        format!(", replicas {}, adding {}, removing {}", entry.replicas, entry.adding, entry.removing)
+    } else {
+        String::new()
+    };
+    format!("{leader}, epoch {}, ISR {}{elr}{last}{fenced}{stopping}{moving}", entry.leader_epoch, entry.isr)
 }
 
 fn changes<L: Log>(before: &State<L>, after: &State<L>) -> String {
     let (was, is) = (before.controller(), after.controller());
     let parts = |e: &MetaEntry| (e.leader, e.leader_epoch, e.isr, e.elr, e.last_known_leader);
-    if parts(was) == parts(is) { String::new() } else { format!("; {}", partition(is)) }
+    let replicas = if was.replicas == is.replicas { String::new() } else { format!("; replicas {}", is.replicas) };
+    let moved = was.is_reassigning() != is.is_reassigning();
+    if parts(was) == parts(is) && !moved { replicas } else { format!("{replicas}; {}", partition(is)) }
 }

@@ -11,7 +11,7 @@ use super::action::{Acks, Action, Config};
 use super::bounds::Bound;
 use super::describe::describe;
 use super::log::{Log, PackedLog};
-use super::state::{AlterStatus, BrokerId, BrokerSet, Phase, State};
+use super::state::{AlterStatus, BrokerId, BrokerSet, MetaEntry, Phase, State};
 use super::step::{self, Departure, alter_decision, high_watermark_limit};
 use super::{normal, pack, properties};
 use crate::engine::Explore;
@@ -41,6 +41,12 @@ impl Replication {
         model
     }
 
+    fn usual(&self) -> pack::Usual {
+        let bound = &self.bound;
+        let brokers = (bound.brokers + bound.spares) as usize;
+        pack::Usual { brokers, replicas: bound.brokers, min_isr: bound.min_isr, unclean: bound.unclean }
+    }
+
     fn holds(&self, rule: Rule) -> bool {
         self.config.rules.holds(rule)
     }
@@ -53,13 +59,44 @@ impl Replication {
         departure: Departure,
         leaves: bool,
     ) -> SmallVec<[Option<BrokerId>; 4]> {
-        let n = state.brokers.len();
-        let (entry, elects) = step::departed(state.controller(), broker, departure, leaves, n, &self.config);
-        if !elects {
-            return smallvec::smallvec![None];
+        let (entry, elects) = step::departed(state.controller(), broker, departure, leaves, &self.config);
+        if elects { self.candidates(&entry) } else { none() }
+    }
+
+    /// Who may lead: a choice of one, or nobody.
+    fn candidates(&self, entry: &MetaEntry) -> SmallVec<[Option<BrokerId>; 4]> {
+        let candidates = step::electable(entry, &self.config).0;
+        if candidates.is_empty() { none() } else { candidates.iter().map(Some).collect() }
+    }
+
+    /// Who may lead under another assignment, if the leader cannot lead on.
+    fn after_assignment(&self, state: &Packed, entry: &MetaEntry) -> SmallVec<[Option<BrokerId>; 4]> {
+        if step::keeps_leader(state.controller(), entry, &self.config) {
+            return none();
         }
-        let candidates = step::electable(&entry, n, &self.config).0;
-        if candidates.is_empty() { smallvec::smallvec![None] } else { candidates.iter().map(Some).collect() }
+        self.candidates(entry)
+    }
+
+    /// What operators ask for: other replicas, one at a time, and other values of min.insync.replicas.
+    fn operator_actions(&self, state: &Packed, out: &mut Vec<Action>) {
+        let now = state.controller();
+        let (budget, used) = (&self.config.budget, &state.used);
+        if used.reassigns < budget.reassigns {
+            let wanted = now.replicas.minus(now.removing);
+            let all = BrokerSet::all(state.brokers.len());
+            let near = |t: &BrokerSet| t.minus(wanted).len() <= 1 && wanted.minus(*t).len() <= 1;
+            let targets = (1..=all.0).map(BrokerSet).filter(|t| all.includes(*t) && near(t)).map(Some);
+            let back = now.is_reassigning().then_some(None);
+            for target in targets.chain(back) {
+                let Some(entry) = step::reassigned(now, target, &self.config) else { continue };
+                let leaders = self.after_assignment(state, &entry);
+                out.extend(leaders.into_iter().map(|leader| Action::Reassign { target, leader }));
+            }
+        }
+        if used.configures < budget.configures {
+            let values = (1..=self.bound.brokers).filter(|n| *n != now.min_isr);
+            out.extend(values.map(|min_isr| Action::Configure { min_isr, unclean: now.unclean }));
+        }
     }
 
     fn controller_actions(&self, state: &Packed, out: &mut Vec<Action>) {
@@ -68,6 +105,7 @@ impl Replication {
         for broker in state.ids() {
             let b = &state.brokers[usize::from(broker)];
             let registered = now.incarnations[usize::from(broker)] == b.incarnation;
+            let stopping = now.stopping.contains(broker);
             if b.alive && b.incarnation > now.incarnations[usize::from(broker)] {
                 let pretends = self.config.elr && !b.clean && !self.holds(Rule::RegistrationCleanProof);
                 for clean in [b.clean, true].into_iter().take(1 + usize::from(pretends)) {
@@ -76,7 +114,7 @@ impl Replication {
                     out.extend(successors.into_iter().map(|leader| Action::Register { broker, leader, clean }));
                 }
             }
-            if !now.fenced.contains(broker) && (!b.alive || used.fences < budget.fences) {
+            if !now.fenced.contains(broker) && (!b.alive || stopping || used.fences < budget.fences) {
                 if self.holds(Rule::FencingLeavesIsr) {
                     let successors = self.successors(state, broker, Departure::Whole, true);
                     out.extend(successors.into_iter().map(|leader| Action::Fence { broker, leader }));
@@ -84,16 +122,30 @@ impl Replication {
                     out.push(Action::Fence { broker, leader: None });
                 }
             }
-            if b.alive && registered && now.fenced.contains(broker) && b.applied.is_some() {
+            if b.alive && registered && now.fenced.contains(broker) && !stopping && b.applied.is_some() {
                 out.push(Action::Unfence { broker });
             }
-            if alter_decision(state, broker, &self.config).is_some() {
-                out.push(Action::AlterPartition { broker });
+            if b.alive && registered && used.shutdowns < budget.shutdowns && now.active().contains(broker) {
+                let leaves = self.holds(Rule::ShutdownLeavesIsr);
+                let successors =
+                    if leaves { self.successors(state, broker, Departure::Stopping, true) } else { none() };
+                out.extend(successors.into_iter().map(|leader| Action::ShutDown { broker, leader }));
             }
+            let Some((decision, _)) = alter_decision(state, broker, &self.config) else { continue };
+            let wanted =
+                b.alter.filter(|_| decision == ErrorCode::None).map(|a| step::altered(now, a.isr, &self.config));
+            let leaders = match wanted {
+                Some((entry, true)) => self.after_assignment(state, &entry),
+                _ => none(),
+            };
+            out.extend(leaders.into_iter().map(|leader| Action::AlterPartition { broker, leader }));
         }
         if used.elections < budget.elections {
-            let candidates = step::electable(now, state.brokers.len(), &self.config).0;
-            out.extend(candidates.iter().filter(|l| now.leader != Some(*l)).map(|leader| Action::Elect { leader }));
+            let unclean = self.bound.forced && now.leader.is_none();
+            let entry = MetaEntry { unclean: unclean || now.unclean, ..*now };
+            let candidates = step::electable(&entry, &self.config).0;
+            let others = candidates.iter().filter(|l| now.leader != Some(*l));
+            out.extend(others.map(|leader| Action::Elect { leader, unclean }));
         }
     }
 
@@ -110,12 +162,14 @@ impl Replication {
                 out.extend((0..b.log.end()).map(|keep| Action::Crash { broker, keep, high_watermark: 0 }));
             }
         }
-        if used.stops < budget.stops {
+        let led_down = state.controller().stopping.contains(broker)
+            && state.controller().incarnations[usize::from(broker)] == b.incarnation;
+        if used.stops < budget.stops || led_down {
             out.push(Action::Stop { broker, high_watermark: b.high_watermark });
         }
         let first = b.applied.map_or(state.metadata.base, |a| a + 1);
         for index in first..=state.metadata.last_index() {
-            let own = |e: &super::MetaEntry| e.incarnations[usize::from(broker)] == b.incarnation;
+            let own = |e: &MetaEntry| e.incarnations[usize::from(broker)] == b.incarnation;
             if !self.holds(Rule::RegistrationCatchUp) || state.metadata.get(index).is_some_and(own) {
                 out.push(Action::Apply { broker, index });
             }
@@ -125,7 +179,7 @@ impl Replication {
     fn client_actions(&self, state: &Packed, broker: BrokerId, leads: bool, out: &mut Vec<Action>) {
         let b = &state.brokers[usize::from(broker)];
         let (budget, used) = (&self.config.budget, &state.used);
-        let enough = b.isr.len() >= step::min_isr(state, &self.config);
+        let enough = b.isr.len() >= step::min_isr(state, broker);
         if used.records < budget.records && (leads || !self.holds(Rule::ProduceLeader)) {
             for acks in self.bound.acks() {
                 if acks != Acks::All || enough || !self.holds(Rule::AckMinIsr) {
@@ -144,7 +198,7 @@ impl Replication {
         let mut last = None;
         for end in b.waiting.iter().copied().filter(|end| last.replace(*end) != Some(*end)) {
             if b.high_watermark >= end || !self.holds(Rule::AckHighWatermark) {
-                let counted = b.maximal_isr().len() >= step::min_isr(state, &self.config);
+                let counted = b.maximal_isr().len() >= step::min_isr(state, broker);
                 let error = if counted { ErrorCode::None } else { ErrorCode::NotEnoughReplicasAfterAppend };
                 out.push(Action::Ack { broker, end, error });
             }
@@ -169,11 +223,11 @@ impl Replication {
             out.extend(others.iter().map(|m| Action::ProposeIsr { broker, isr: b.isr.without(m) }));
         }
         let Some(view) = state.view(broker) else { return };
-        for m in BrokerSet::all(state.brokers.len()).minus(b.isr).iter() {
+        for m in view.replicas.minus(b.isr).iter() {
             let Some(remote) = b.remote[usize::from(m)] else { continue };
             let joins = (remote.end >= b.high_watermark || !self.holds(Rule::IsrExpandHighWatermark))
                 && (remote.end >= b.epoch_start || !self.holds(Rule::IsrExpandEpochStart))
-                && (!view.fenced.contains(m) || !self.holds(Rule::IsrExpandUnfenced))
+                && (view.active().contains(m) || !self.holds(Rule::IsrExpandUnfenced))
                 && (remote.incarnation == view.incarnations[usize::from(m)] || !self.holds(Rule::IsrExpandBrokerEpoch));
             if joins {
                 out.push(Action::ProposeIsr { broker, isr: b.isr.with(m) });
@@ -191,7 +245,7 @@ impl Replication {
                     && o.fetch_offset == f.log.end()
                     && (!self.bound.loss || o.phase == Phase::Requested)
             });
-            if leader != follower && !asked {
+            if leader != follower && view.replicas.contains(follower) && !asked {
                 out.push(Action::Fetch { follower, leader });
             }
         }
@@ -226,11 +280,13 @@ impl Model for Replication {
     type Action = Action;
 
     fn init_states(&self) -> Vec<Packed> {
-        vec![State::initial(self.bound.brokers as usize)]
+        let bound = &self.bound;
+        vec![State::initial(bound.brokers as usize, bound.spares as usize, bound.min_isr, bound.unclean)]
     }
 
     fn actions(&self, state: &Packed, out: &mut Vec<Action>) {
         self.controller_actions(state, out);
+        self.operator_actions(state, out);
         for b in state.ids() {
             self.life_actions(state, b, out);
             if !state.brokers[usize::from(b)].alive {
@@ -276,10 +332,18 @@ impl Model for Replication {
     }
 }
 
+fn none() -> SmallVec<[Option<BrokerId>; 4]> {
+    smallvec::smallvec![None]
+}
+
 /// Which of the steps that heal comes first; none for what goes wrong, and for what clients do of their own accord.
 /// Whoever proposes an ISR or fetches again does so only when all else has come to rest, so that nobody starves.
 fn healing_rank(state: &Packed, action: &Action) -> Option<u32> {
     Some(match *action {
+        // Whoever is about to stop does so once it leads nothing in its own view, and comes back.
+        Action::Stop { broker, .. } => {
+            return (state.controller().stopping.contains(broker) && !state.leads(broker)).then_some(13);
+        }
         Action::Restart { .. } => 0,
         Action::Register { .. } => 1,
         Action::Apply { .. } => 2,
@@ -336,6 +400,7 @@ const CONDITIONS: [fn(&Replication, &Packed) -> bool; Invariant::ALL.len()] = [
     condition::<18>,
     condition::<19>,
     condition::<20>,
+    condition::<21>,
 ];
 
 impl Explore for Replication {
@@ -348,15 +413,15 @@ impl Explore for Replication {
     }
 
     fn pack(&self, state: &Packed, out: &mut Vec<u8>) {
-        pack::pack(state, out);
+        pack::pack(state, self.usual(), out);
     }
 
     fn unpack(&self, bytes: &[u8]) -> Packed {
-        pack::unpack(bytes, self.bound.brokers as usize)
+        pack::unpack(bytes, self.usual())
     }
 
     fn symmetric(&self, state: &Packed, out: &mut Vec<u8>) {
-        pack::symmetric(state, out);
+        pack::symmetric(state, self.usual(), out);
     }
 
     fn heal(&self, state: &Packed) -> Option<Action> {

@@ -124,6 +124,28 @@ pub fn mutant(rule: Rule) -> Option<Mutant> {
         Rule::ElectionLastKnownLeader => {
             (Bound { min_isr: 1, shrinks: 1, lossy: 0, ..ELR }, Caught(Some(Invariant::LeaderCompleteness)))
         }
+        Rule::ShutdownLeavesIsr => {
+            (Bound { brokers: 2, shutdowns: 1, ..READS }, Caught(Some(Invariant::NoFencedInIsr)))
+        }
+        Rule::ReassignmentInSync => {
+            (Bound { shrinks: 1, reassigns: 1, ..READS }, Caught(Some(Invariant::CommittedIsReplicated)))
+        }
+        // A replica goes, comes back empty, and what it fetched before is taken for what it has.
+        Rule::ReassignmentNewEpoch => {
+            (Bound { brokers: 2, min_isr: 1, reassigns: 2, ..READS }, Caught(Some(Invariant::StrongIsr)))
+        }
+        Rule::ElrAssigned => (
+            Bound { elr: true, brokers: 2, spares: 1, shrinks: 1, reassigns: 2, ..NOTHING },
+            Caught(Some(Invariant::IsrAssigned)),
+        ),
+        // The leader commits alone under the old value while the controller keeps whom it dropped in the ELR.
+        Rule::ConfigNewPartitionEpoch => (
+            Bound { elr: true, brokers: 2, min_isr: 1, shrinks: 1, configures: 1, ..READS },
+            Caught(Some(Invariant::LeaderCandidateCompleteness)),
+        ),
+        Rule::ConfigKeepsElr => {
+            (Bound { elr: true, brokers: 2, fences: 2, configures: 1, ..NOTHING }, Caught(Some(Invariant::Convergence)))
+        }
         Rule::AckHighWatermark => (Bound { reads: false, ..BASE }, Caught(Some(Invariant::AckedAllIsReplicated))),
         Rule::AckMinIsr => (
             Bound { brokers: 2, fences: 1, shrinks: 1, ..BASE },

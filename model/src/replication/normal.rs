@@ -34,6 +34,7 @@ fn drop_dead_letters(state: &mut State<PackedLog>, config: &Config) {
                 Phase::Answered(_) => {
                     let view = state.view(f).map(|v| (v.leader, v.leader_epoch));
                     rules.holds(Rule::FetchResponseEpoch) && view != Some((Some(flight.leader), flight.leader_epoch))
+                        || !state.is_assigned(f)
                 }
             };
             !dead
@@ -55,8 +56,9 @@ fn drop_settled_alters(state: &mut State<PackedLog>, config: &Config) {
                     || compares
                         && (alter.leader_epoch < now.leader_epoch || alter.partition_epoch < now.partition_epoch)
             }
-            AlterStatus::Decided { error, .. } => {
+            AlterStatus::Decided { error, partition_epoch } => {
                 !matches!(error, ErrorCode::None | ErrorCode::IneligibleReplica)
+                    || error == ErrorCode::None && partition_epoch == 0
                     || b.pending != Some(alter.isr)
                     || b.partition_epoch != alter.partition_epoch
             }
@@ -71,9 +73,13 @@ fn drop_settled_alters(state: &mut State<PackedLog>, config: &Config) {
 fn forget_the_unread(state: &mut State<PackedLog>, config: &Config) {
     // Only the controller reads these, and only of its own state.
     let last = state.metadata.entries.len() - 1;
+    let unclean = state.metadata.entries[last].unclean;
     for e in &mut state.metadata.entries[..last] {
         e.elr = BrokerSet::default();
         e.last_known_leader = None;
+        e.adding = BrokerSet::default();
+        e.removing = BrokerSet::default();
+        e.unclean = unclean;
     }
     for i in 0..state.brokers.len() {
         let view = state.view(i as BrokerId).copied();
@@ -114,7 +120,7 @@ fn rebase(state: &mut State<PackedLog>) {
         if let Some(alter) = &mut b.alter {
             alter.partition_epoch -= epoch;
             if let AlterStatus::Decided { error: ErrorCode::None, partition_epoch } = &mut alter.status {
-                *partition_epoch -= epoch;
+                *partition_epoch = partition_epoch.saturating_sub(epoch);
             }
         }
     }

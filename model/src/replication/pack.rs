@@ -42,14 +42,35 @@ impl Order {
 
 const IDENTITY: [u8; MAX_BROKERS] = [0, 1, 2, 3, 4];
 
+/// What goes without saying in a metadata entry: all brokers are replicas, nothing is on its way, and the configuration is
+/// that of the bound. No numbering of the brokers makes a difference to it.
+#[derive(Clone, Copy)]
+pub struct Usual {
+    /// How many brokers there are.
+    pub brokers: usize,
+    /// How many of them are replicas at first.
+    pub replicas: u32,
+    /// min.insync.replicas.
+    pub min_isr: u32,
+    /// unclean.leader.election.enable.
+    pub unclean: bool,
+}
+
+impl Usual {
+    fn is(&self, e: &MetaEntry) -> bool {
+        let still = !e.is_reassigning() && e.stopping.is_empty();
+        still && e.replicas == BrokerSet::all(self.brokers) && (e.min_isr, e.unclean) == (self.min_isr, self.unclean)
+    }
+}
+
 /// Writes a state as bytes. All numbers of a state within a bound fit a byte.
-pub fn pack(state: &State<PackedLog>, out: &mut Vec<u8>) {
-    write(state, &Order::of(IDENTITY, state.brokers.len()), out);
+pub fn pack(state: &State<PackedLog>, usual: Usual, out: &mut Vec<u8>) {
+    write(state, usual, &Order::of(IDENTITY, state.brokers.len()), out);
 }
 
 /// Writes the least of the byte strings that a state has under any numbering of its brokers. Brokers are sorted by what
 /// they are without their number, and only ties are tried in every order.
-pub fn symmetric(state: &State<PackedLog>, out: &mut Vec<u8>) {
+pub fn symmetric(state: &State<PackedLog>, usual: Usual, out: &mut Vec<u8>) {
     let n = state.brokers.len();
     let mut keys = [0u64; MAX_BROKERS];
     for (i, key) in keys.iter_mut().enumerate().take(n) {
@@ -58,14 +79,14 @@ pub fn symmetric(state: &State<PackedLog>, out: &mut Vec<u8>) {
     let mut old = IDENTITY;
     old[..n].sort_by_key(|b| keys[usize::from(*b)]);
     let start = out.len();
-    write(state, &Order::of(old, n), out);
+    write(state, usual, &Order::of(old, n), out);
     if (1..n).all(|i| keys[usize::from(old[i - 1])] != keys[usize::from(old[i])]) {
         return;
     }
     let mut other = Vec::with_capacity(out.len() - start);
     permute_ties(&mut old, 0, n, &keys, &mut |old| {
         other.clear();
-        write(state, &Order::of(*old, n), &mut other);
+        write(state, usual, &Order::of(*old, n), &mut other);
         if other[..] < out[start..] {
             out.truncate(start);
             out.extend_from_slice(&other);
@@ -110,7 +131,11 @@ fn portrait(state: &State<PackedLog>, i: usize) -> u64 {
         | u64::from(b.pending.map_or(0, BrokerSet::len)) << 44
         | u64::from(now.elr.contains(id)) << 48
         | u64::from(now.last_known_leader == Some(id)) << 49
-        | u64::from(b.clean) << 50;
+        | u64::from(b.clean) << 50
+        | u64::from(now.replicas.contains(id)) << 51
+        | u64::from(now.adding.contains(id)) << 52
+        | u64::from(now.removing.contains(id)) << 53
+        | u64::from(now.stopping.contains(id)) << 54;
     hasher.write_u64(roles);
     let (records, starts, len) = b.log.raw();
     hasher.write_u64(records);
@@ -131,7 +156,7 @@ fn portrait(state: &State<PackedLog>, i: usize) -> u64 {
     hasher.finish()
 }
 
-fn write(state: &State<PackedLog>, order: &Order, out: &mut Vec<u8>) {
+fn write(state: &State<PackedLog>, usual: Usual, order: &Order, out: &mut Vec<u8>) {
     // More than a state takes, so that the buffer grows once.
     out.reserve(256);
     let u = &state.used;
@@ -146,15 +171,26 @@ fn write(state: &State<PackedLog>, order: &Order, out: &mut Vec<u8>) {
     for ghost in [&state.seen, &state.acked_all, &state.acked_one] {
         write_records(ghost, out);
     }
-    out.push(state.metadata.entries.len() as u8);
+    // The highest bit of the number of entries says whether operators had a hand in it.
+    let operated = u.shutdowns + u.reassigns + u.configures > 0;
+    out.push(state.metadata.entries.len() as u8 | u8::from(operated) << 7);
+    if operated {
+        out.extend([u.shutdowns << 4 | u.reassigns, u.reverted << 7 | u.configures << 4 | u.min_isr].map(|n| n as u8));
+    }
     for e in &state.metadata.entries {
         out.push(order.broker(e.leader) << 4 | e.leader_epoch as u8);
-        // A set has five bits: above those of the ISR stands the last known leader, and above the fenced whether an ELR follows.
+        // A set has five bits: above those of the ISR stands the last known leader, and above the fenced what follows: an ELR,
+        // and what is not as usual.
         let last_known = e.last_known_leader.map_or(0, |l| order.broker(Some(l)) + 1);
-        let fenced = order.set(e.fenced) | u8::from(!e.elr.is_empty()) << 7;
+        let unusual = !usual.is(e);
+        let fenced = order.set(e.fenced) | u8::from(!e.elr.is_empty()) << 7 | u8::from(unusual) << 6;
         out.extend([order.set(e.isr) | last_known << 5, fenced, e.partition_epoch as u8]);
         if !e.elr.is_empty() {
             out.push(order.set(e.elr));
+        }
+        if unusual {
+            out.extend([e.replicas, e.adding, e.removing, e.stopping].map(|set| order.set(set)));
+            out.push((e.min_isr as u8) << 1 | u8::from(e.unclean));
         }
         out.extend(order.old().map(|b| e.incarnations[b] as u8));
     }
@@ -233,7 +269,7 @@ fn write_broker(b: &Broker<PackedLog>, order: &Order, out: &mut Vec<u8>) {
 }
 
 /// The outcomes that a state can hold.
-const CODES: [ErrorCode; 11] = [
+const CODES: [ErrorCode; 12] = [
     ErrorCode::None,
     ErrorCode::FencedLeaderEpoch,
     ErrorCode::UnknownLeaderEpoch,
@@ -244,6 +280,7 @@ const CODES: [ErrorCode; 11] = [
     ErrorCode::InvalidRequest,
     ErrorCode::InvalidUpdateVersion,
     ErrorCode::IneligibleReplica,
+    ErrorCode::NewLeaderElected,
     ErrorCode::UnknownTopicOrPartition,
 ];
 
@@ -252,8 +289,9 @@ fn place(code: ErrorCode) -> u8 {
 }
 
 /// Reads what [`pack`] wrote, by the same program. (Bytes of other origin may panic.)
-pub fn unpack(bytes: &[u8], n: usize) -> State<PackedLog> {
-    let mut r = Reader { bytes };
+pub fn unpack(bytes: &[u8], usual: Usual) -> State<PackedLog> {
+    let n = usual.brokers;
+    let mut r = Reader { bytes, usual };
     let mut pairs = [(0, 0); 4];
     for pair in &mut pairs {
         let b = r.u8();
@@ -261,9 +299,28 @@ pub fn unpack(bytes: &[u8], n: usize) -> State<PackedLog> {
     }
     let [(records, crashes), (lossy, fences), (shrinks, elections), (retries, flags)] = pairs;
     let (stops, unclean, standing) = (flags >> 2, flags >> 1 & 1, flags & 1);
-    let used = Used { records, crashes, lossy, stops, fences, shrinks, elections, retries, unclean, standing };
     let [seen, acked_all, acked_one] = std::array::from_fn(|_| r.records(0));
-    let entries = (0..r.u8()).map(|_| r.entry(n)).collect();
+    let entries = r.u8();
+    let operated = entries & 128 != 0;
+    let (asked, changed) = if operated { (r.u32(), r.u32()) } else { (0, usual.min_isr.min(usual.replicas)) };
+    let used = Used {
+        records,
+        crashes,
+        lossy,
+        stops,
+        fences,
+        shrinks,
+        elections,
+        retries,
+        shutdowns: asked >> 4,
+        reassigns: asked & 15,
+        configures: changed >> 4 & 7,
+        min_isr: changed & 15,
+        reverted: changed >> 7,
+        unclean,
+        standing,
+    };
+    let entries = (0..entries & 127).map(|_| r.entry(n)).collect();
     let metadata = Metadata { base: 0, entries };
     let brokers = (0..n).map(|_| r.broker(n)).collect();
     State { metadata, brokers, seen, acked_all, acked_one, used }
@@ -271,6 +328,7 @@ pub fn unpack(bytes: &[u8], n: usize) -> State<PackedLog> {
 
 struct Reader<'a> {
     bytes: &'a [u8],
+    usual: Usual,
 }
 
 impl Reader<'_> {
@@ -304,11 +362,26 @@ impl Reader<'_> {
     fn entry(&mut self, n: usize) -> MetaEntry {
         let first = self.u8();
         let (isr, fenced, partition_epoch) = (self.u8(), self.u8(), self.u32());
+        let elr = if fenced & 128 == 0 { BrokerSet::default() } else { self.set() };
+        let none = BrokerSet::default();
+        let ([replicas, adding, removing, stopping], min_isr, unclean) = if fenced & 64 == 0 {
+            ([BrokerSet::all(n), none, none, none], self.usual.min_isr, self.usual.unclean)
+        } else {
+            let sets = std::array::from_fn(|_| self.set());
+            let configured = self.u32();
+            (sets, configured >> 1, configured & 1 == 1)
+        };
         MetaEntry {
             leader: (first >> 4 != 15).then_some(first >> 4),
             leader_epoch: u32::from(first & 15),
             isr: BrokerSet(isr & 31),
-            elr: if fenced & 128 == 0 { BrokerSet::default() } else { self.set() },
+            elr,
+            replicas,
+            adding,
+            removing,
+            stopping,
+            min_isr,
+            unclean,
             last_known_leader: (isr >> 5).checked_sub(1),
             fenced: BrokerSet(fenced & 31),
             partition_epoch,

@@ -4,7 +4,7 @@ use bellwether_trace::Invariant;
 
 use super::action::Config;
 use super::log::Log;
-use super::state::{Answer, BrokerId, BrokerSet, MetaEntry, Phase, State};
+use super::state::{Answer, BrokerId, MetaEntry, Phase, State};
 use super::step::{fetched_outcome, min_isr};
 
 /// The invariants of kind `always` that Kafka promises here and that this state breaks.
@@ -23,16 +23,19 @@ pub fn violations<L: Log>(state: &State<L>, config: &Config) -> Vec<Invariant> {
 /// known leader may be elected, and what it has lost is lost for all. How many logs have a record, a stop with a loss does
 /// change.
 pub fn promised<L: Log>(invariant: Invariant, state: &State<L>, config: &Config) -> bool {
-    let survives = config.elr && state.used.crashes < min_isr(state, config);
+    let used = &state.used;
+    let survives = config.elr && used.crashes < used.min_isr;
+    // Whoever takes a reassignment back may take away the copies that min.insync.replicas stands for.
+    let unhurt = used.reverted == 0 || used.lossy == 0;
     match invariant {
         Invariant::LeaderCompleteness
         | Invariant::StrongIsr
         | Invariant::LeaderCandidateCompleteness
         | Invariant::WeakIsr
         | Invariant::ConsistentRead
-        | Invariant::AckedAllIsDurable => state.used.unclean == 0 && (state.used.standing == 0 || survives),
+        | Invariant::AckedAllIsDurable => used.unclean == 0 && unhurt && (used.standing == 0 || survives),
         Invariant::AckedAllIsReplicated | Invariant::CommittedIsReplicated => {
-            state.used.unclean == 0 && state.used.lossy == 0
+            used.unclean == 0 && used.lossy == 0 && used.reverted == 0
         }
         _ => true,
     }
@@ -63,21 +66,24 @@ pub fn holds<L: Log>(invariant: Invariant, state: &State<L>, config: &Config) ->
         Invariant::QuorumSuperset => state.current_leader().is_none_or(|l| {
             let (c, b) = (state.controller(), &state.brokers[usize::from(l)]);
             // A leader that holds its ISR for too small commits nothing, so that the ELR need not count for it.
-            let commits = b.isr.len() >= min_isr(state, config);
+            let commits = b.isr.len() >= min_isr(state, l);
             b.maximal_isr().includes(if commits { c.isr.union(c.elr) } else { c.isr })
         }),
         Invariant::HighWatermarkInLog => state.brokers.iter().all(|b| b.high_watermark <= b.log.end()),
+        Invariant::IsrAssigned => {
+            let c = state.controller();
+            c.replicas.includes(c.isr.union(c.elr))
+        }
         Invariant::LeaderInIsr => state.controller().leader.is_none_or(|l| state.controller().isr.contains(l)),
         Invariant::OneLeaderPerEpoch => one_leader_per_epoch(state),
         Invariant::NoFencedInIsr => {
             let c = state.controller();
-            let overlap = BrokerSet(c.fenced.0 & c.isr.0);
             let last = c.isr.len() == 1 && !config.elr;
-            c.leader.is_none_or(|l| !c.fenced.contains(l)) && (overlap.is_empty() || last)
+            c.leader.is_none_or(|l| c.active().contains(l)) && (c.active().includes(c.isr) || last)
         }
         Invariant::AckedAllIsDurable => state.current_leader().is_none_or(|l| has(state, l, &state.acked_all)),
-        Invariant::AckedAllIsReplicated => copies(state, &state.acked_all) >= min_isr(state, config),
-        Invariant::CommittedIsReplicated => copies(state, &state.seen) >= min_isr(state, config),
+        Invariant::AckedAllIsReplicated => copies(state, &state.acked_all) >= state.used.min_isr,
+        Invariant::CommittedIsReplicated => copies(state, &state.seen) >= state.used.min_isr,
         // No predicate over one state: the engine follows the healing of each.
         Invariant::Convergence => true,
         Invariant::AckedOneIsLost => state.current_leader().is_some_and(|l| !has(state, l, &state.acked_one)),
@@ -102,11 +108,13 @@ pub fn settled<L: Log>(state: &State<L>) -> bool {
             && b.waiting.is_empty()
             && b.pending.is_none()
     };
-    now.fenced.is_empty() && now.isr.len() as usize == state.brokers.len() && state.brokers.iter().all(in_step)
+    let whole = now.isr == now.replicas && !now.is_reassigning();
+    let up = now.fenced.is_empty() && now.stopping.is_empty();
+    up && whole && now.replicas.iter().filter_map(|b| state.broker(b)).all(in_step)
 }
 
 fn copies<L: Log>(state: &State<L>, prefix: &L) -> u32 {
-    state.ids().filter(|b| has(state, *b, prefix)).count() as u32
+    state.controller().replicas.iter().filter(|b| has(state, *b, prefix)).count() as u32
 }
 
 fn has<L: Log>(state: &State<L>, b: BrokerId, prefix: &L) -> bool {

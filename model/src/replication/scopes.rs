@@ -40,6 +40,10 @@ pub fn bounds(scope: Scope) -> Vec<Bound> {
         Bound { elr: true, brokers: 2, reads: false, crashes: 1, lossy: 1, stops: 1, ..BASE },
         // Unclean elections.
         Bound { brokers: 2, reads: false, min_isr: 1, unclean: true, crashes: 1, shrinks: 1, ..BASE },
+        // A broker is led down; replicas come and go; min.insync.replicas changes.
+        Bound { brokers: 2, shutdowns: 1, ..BASE },
+        Bound { brokers: 2, spares: 1, reassigns: 1, ..BASE },
+        Bound { elr: true, brokers: 2, fences: 1, configures: 1, ..BASE },
     ];
     let standard = [
         // A loss with a shrink before it: 4.6 million states.
@@ -51,6 +55,13 @@ pub fn bounds(scope: Scope) -> Vec<Bound> {
         Bound { elr: true, brokers: 2, reads: false, crashes: 2, lossy: 2, shrinks: 1, ..BASE },
         Bound { elr: true, crashes: 1, lossy: 1, ..BASE },
         Bound { elr: true, brokers: 2, stops: 2, shrinks: 1, ..BASE },
+        Bound { brokers: 3, shutdowns: 1, ..BASE },
+        Bound { elr: true, brokers: 2, shutdowns: 1, crashes: 1, lossy: 1, ..BASE },
+        Bound { elr: true, brokers: 2, spares: 1, shrinks: 1, reassigns: 1, ..BASE },
+        Bound { brokers: 2, reassigns: 2, crashes: 1, lossy: 1, ..BASE },
+        Bound { elr: true, brokers: 2, min_isr: 1, crashes: 1, lossy: 1, shrinks: 1, configures: 1, ..BASE },
+        // An operator asks for an unclean election.
+        Bound { brokers: 2, crashes: 1, lossy: 1, shrinks: 1, elections: 1, forced: true, ..BASE },
     ];
     let deep = [
         Bound { crashes: 1, lossy: 1, shrinks: 1, elections: 1, ..BASE },

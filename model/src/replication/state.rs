@@ -53,6 +53,12 @@ impl BrokerSet {
         BrokerSet(self.0 | other.0)
     }
 
+    /// Those of both.
+    #[must_use]
+    pub fn both(self, other: Self) -> Self {
+        BrokerSet(self.0 & other.0)
+    }
+
     /// Those that are not in `other`.
     #[must_use]
     pub fn minus(self, other: Self) -> Self {
@@ -114,10 +120,39 @@ pub struct MetaEntry {
     pub last_known_leader: Option<BrokerId>,
     /// Grows with each change of leader, ISR or ELR.
     pub partition_epoch: u32,
+    /// The assignment: during a reassignment the replicas that stay, those that it adds, and those that it removes.
+    pub replicas: BrokerSet,
+    /// Replicas that a reassignment adds, until it is complete.
+    pub adding: BrokerSet,
+    /// Replicas that a reassignment removes, until it is complete.
+    pub removing: BrokerSet,
+    /// min.insync.replicas as configured.
+    pub min_isr: u32,
+    /// unclean.leader.election.enable.
+    pub unclean: bool,
     /// Brokers without a session.
     pub fenced: BrokerSet,
+    /// Brokers in controlled shutdown: from their wish to stop until they register again.
+    pub stopping: BrokerSet,
     /// The incarnation of each broker that is registered: stands for its broker epoch. 0 is none.
     pub incarnations: [u16; MAX_BROKERS],
+}
+
+impl MetaEntry {
+    /// min.insync.replicas as it takes effect: never more than there are replicas.
+    pub fn min_isr(&self) -> u32 {
+        self.min_isr.min(self.replicas.len())
+    }
+
+    /// Brokers that can be counted on: with a session, and not about to stop.
+    pub fn active(&self) -> BrokerSet {
+        BrokerSet(u8::MAX).minus(self.fenced).minus(self.stopping)
+    }
+
+    /// Whether replicas are being added or removed.
+    pub fn is_reassigning(&self) -> bool {
+        !self.adding.is_empty() || !self.removing.is_empty()
+    }
 }
 
 /// The controller's metadata log as far as it concerns the partition: its last entry is the controller's state.
@@ -181,7 +216,7 @@ pub enum AlterStatus {
     Decided {
         /// NONE, or why not.
         error: ErrorCode,
-        /// The partition epoch from then on, if accepted; else 0.
+        /// The partition epoch from then on, if accepted within the sender's leader epoch; else 0.
         partition_epoch: u32,
     },
 }
@@ -312,6 +347,17 @@ pub struct Used {
     pub elections: u32,
     /// Retries of producers.
     pub retries: u32,
+    /// Controlled shutdowns.
+    pub shutdowns: u32,
+    /// Reassignments, those that were taken back included.
+    pub reassigns: u32,
+    /// Changes of the configuration.
+    pub configures: u32,
+    /// The least min.insync.replicas that was in effect so far.
+    pub min_isr: u32,
+    /// Reassignments that were taken back when the ISR without the added replicas was below min.insync.replicas: 0, or 1 for
+    /// any number.
+    pub reverted: u32,
     /// Elections of a replica outside of the ISR, by configuration: 0, or 1 for any number.
     pub unclean: u32,
     /// Registrations of an only member of the ISR that had lost records; with eligible leader replicas, elections of the last
@@ -350,11 +396,25 @@ pub struct Start {
 impl<L: Log> State<L> {
     /// A partition just created with this first metadata entry (index 0), which no broker has applied yet. Logs are empty.
     pub fn created(entry: MetaEntry, brokers: &[Start]) -> Self {
-        let broker = |s: &Start| Broker {
-            alive: s.alive,
+        let mut state = State {
+            metadata: Metadata { base: 0, entries: smallvec::smallvec![entry] },
+            brokers: SmallVec::new(),
+            seen: L::default(),
+            acked_all: L::default(),
+            acked_one: L::default(),
+            used: Used { min_isr: entry.min_isr(), ..Used::default() },
+        };
+        brokers.iter().for_each(|start| state.join(*start));
+        state
+    }
+
+    /// One more broker that may become a replica: it has an empty log, and no view of the partition.
+    pub fn join(&mut self, start: Start) {
+        self.brokers.push(Broker {
+            alive: start.alive,
             lossy: false,
-            clean: s.clean,
-            incarnation: s.incarnation,
+            clean: start.clean,
+            incarnation: start.incarnation,
             applied: None,
             log: L::default(),
             high_watermark: 0,
@@ -366,19 +426,13 @@ impl<L: Log> State<L> {
             remote: [None; MAX_BROKERS],
             waiting: SmallVec::new(),
             fetches: SmallVec::new(),
-        };
-        State {
-            metadata: Metadata { base: 0, entries: smallvec::smallvec![entry] },
-            brokers: brokers.iter().map(broker).collect(),
-            seen: L::default(),
-            acked_all: L::default(),
-            acked_one: L::default(),
-            used: Used::default(),
-        }
+        });
     }
 
-    /// A partition of `replicas` brokers that all run and have applied its creation: 0 leads, all are in sync.
-    pub fn initial(replicas: usize) -> Self {
+    /// A partition that all brokers have applied the creation of: 0 leads, all `replicas` are in sync. The spare brokers are
+    /// no replicas yet.
+    pub fn initial(replicas: usize, spares: usize, min_isr: u32, unclean: bool) -> Self {
+        let brokers = replicas + spares;
         let entry = MetaEntry {
             leader: Some(0),
             leader_epoch: 0,
@@ -386,11 +440,17 @@ impl<L: Log> State<L> {
             elr: BrokerSet::default(),
             last_known_leader: None,
             partition_epoch: 0,
+            replicas: BrokerSet::all(replicas),
+            adding: BrokerSet::default(),
+            removing: BrokerSet::default(),
+            min_isr,
+            unclean,
             fenced: BrokerSet::default(),
-            incarnations: std::array::from_fn(|b| u16::from(b < replicas)),
+            stopping: BrokerSet::default(),
+            incarnations: std::array::from_fn(|b| u16::from(b < brokers)),
         };
         let mut state: State<L> =
-            State::created(entry, &vec![Start { alive: true, incarnation: 1, clean: false }; replicas]);
+            State::created(entry, &vec![Start { alive: true, incarnation: 1, clean: false }; brokers]);
         for broker in &mut state.brokers {
             broker.applied = Some(0);
             broker.isr = entry.isr;
@@ -409,7 +469,7 @@ impl<L: Log> State<L> {
         self.brokers.get(usize::from(b))
     }
 
-    /// The numbers of the replicas.
+    /// The numbers of the brokers: all that are replicas, were, or may become one.
     pub fn ids(&self) -> impl Iterator<Item = BrokerId> + use<L> {
         0..self.brokers.len() as BrokerId
     }
@@ -417,6 +477,11 @@ impl<L: Log> State<L> {
     /// The entry that a broker acts on; none after a start, and when it is down.
     pub fn view(&self, b: BrokerId) -> Option<&MetaEntry> {
         self.metadata.get(self.broker(b)?.applied?)
+    }
+
+    /// Whether a broker holds itself for a replica, rightly or not.
+    pub fn is_assigned(&self, b: BrokerId) -> bool {
+        self.view(b).is_some_and(|v| v.replicas.contains(b))
     }
 
     /// Whether a broker holds itself for the leader, rightly or not.

@@ -7,13 +7,15 @@ mod controller;
 mod fetch;
 mod isr;
 mod leader;
+mod reassign;
 mod replica;
 
 use bellwether_trace::Rule;
 
-pub use controller::{Departure, alter_decision, departed, electable};
+pub use controller::{Departure, alter_decision, altered, departed, electable};
 pub use fetch::{fetch_verdict, fetched_outcome};
 pub use leader::high_watermark_limit;
+pub use reassign::{keeps_leader, reassigned};
 
 use super::action::{Action, Config, Refusal};
 use super::log::Log;
@@ -34,14 +36,17 @@ pub fn advance<L: Log>(state: &mut State<L>, action: &Action, config: &Config) -
         Action::Register { broker, leader, clean } => controller::register(state, broker, leader, clean, config),
         Action::Fence { broker, leader } => controller::fence(state, broker, leader, config),
         Action::Unfence { broker } => controller::unfence(state, broker, config),
-        Action::Elect { leader } => controller::elect(state, leader, config),
-        Action::AlterPartition { broker } => controller::alter_partition(state, broker, config),
+        Action::Elect { leader, unclean } => controller::elect(state, leader, unclean, config),
+        Action::ShutDown { broker, leader } => controller::shut_down(state, broker, leader, config),
+        Action::Reassign { target, leader } => reassign::reassign(state, target, leader, config),
+        Action::Configure { min_isr, unclean } => reassign::configure(state, min_isr, unclean, config),
+        Action::AlterPartition { broker, leader } => controller::alter_partition(state, broker, leader, config),
         Action::Crash { broker, keep, high_watermark } => replica::crash(state, broker, keep, high_watermark, config),
         Action::Stop { broker, high_watermark } => replica::stop(state, broker, high_watermark, config),
         Action::Restart { broker } => replica::restart(state, broker),
         Action::Apply { broker, index } => replica::apply(state, broker, index, config),
         Action::Produce { broker, acks, count } => leader::produce(state, broker, acks, count, config),
-        Action::Reject { broker } => leader::reject(state, broker, config),
+        Action::Reject { broker } => leader::reject(state, broker),
         Action::Duplicate { broker, end } => leader::duplicate(state, broker, end, config),
         Action::Ack { broker, end, error } => leader::ack(state, broker, end, error, config),
         Action::HighWatermark { broker, to } => leader::high_watermark(state, broker, to, config),
@@ -57,14 +62,18 @@ pub fn advance<L: Log>(state: &mut State<L>, action: &Action, config: &Config) -
 
 fn parties(action: &Action) -> [Option<BrokerId>; 2] {
     match *action {
-        Action::Register { broker, leader, .. } | Action::Fence { broker, leader } => [Some(broker), leader],
-        Action::Elect { leader } => [Some(leader), None],
+        Action::Register { broker, leader, .. }
+        | Action::Fence { broker, leader }
+        | Action::ShutDown { broker, leader }
+        | Action::AlterPartition { broker, leader } => [Some(broker), leader],
+        Action::Elect { leader, .. } => [Some(leader), None],
+        Action::Reassign { leader, .. } => [leader, None],
+        Action::Configure { .. } => [None, None],
         Action::Fetch { follower, leader }
         | Action::Receive { follower, leader }
         | Action::Respond { follower, leader, .. }
         | Action::Fetched { follower, leader } => [Some(follower), Some(leader)],
         Action::Unfence { broker }
-        | Action::AlterPartition { broker }
         | Action::Crash { broker, .. }
         | Action::Stop { broker, .. }
         | Action::Restart { broker }
@@ -94,9 +103,9 @@ fn in_budget(used: u32, more: u32, limit: u32) -> Result<(), Refusal> {
     require(used.checked_add(more).is_some_and(|n| n <= limit), "the bound does not allow another one")
 }
 
-/// min.insync.replicas as it takes effect: never more than there are replicas.
-pub fn min_isr<L: Log>(state: &State<L>, config: &Config) -> u32 {
-    config.min_isr.min(state.brokers.len() as u32)
+/// min.insync.replicas as a broker knows it; 1 if it knows nothing.
+pub fn min_isr<L: Log>(state: &State<L>, b: BrokerId) -> u32 {
+    state.view(b).map_or(1, MetaEntry::min_isr)
 }
 
 /// The broker's view, if it holds itself for the leader.

@@ -16,6 +16,7 @@ pub(super) fn fetch<L: Log>(
     let view = state.view(follower).copied();
     let view = view.ok_or(Refusal { rule: None, why: "the broker has no view of the partition yet" })?;
     require(view.leader == Some(leader) && leader != follower, "the follower does not hold it for the leader")?;
+    require(view.replicas.contains(follower), "the broker is no replica")?;
     let f = me_mut(state, follower);
     let flight = Flight {
         leader,
@@ -53,6 +54,9 @@ pub fn fetch_verdict<L: Log>(
     }
     if view.leader != Some(leader) {
         return error(ErrorCode::NotLeaderOrFollower, None);
+    }
+    if !view.replicas.contains(follower) {
+        return error(ErrorCode::UnknownLeaderEpoch, None);
     }
     let known = view.incarnations[usize::from(follower)];
     if flight.incarnation < known && config.rules.holds(Rule::FetchBrokerEpoch) {
@@ -156,7 +160,7 @@ pub fn fetched_outcome<L: Log>(
     let (end, hw) = (f.log.end(), f.high_watermark);
     let ignored = |rule| Some((FetchEffect::Ignored, end, hw, rule));
     let view = state.view(follower);
-    if matches!(answer, Answer::Error(_)) || state.leads(follower) {
+    if matches!(answer, Answer::Error(_)) || state.leads(follower) || !state.is_assigned(follower) {
         return ignored(None);
     }
     let current = view.is_some_and(|v| v.leader == Some(leader) && v.leader_epoch == flight.leader_epoch);

@@ -19,7 +19,7 @@ pub(super) fn propose<L: Log>(
     require(b.alter.is_none_or(|a| a.incarnation != b.incarnation), "an AlterPartition request is on its way")?;
     require(b.pending.is_none(), "the outcome of the last proposal is not known")?;
     require(isr.contains(broker), "a leader does not leave its own ISR")?;
-    require(BrokerSet::all(state.brokers.len()).includes(isr), "there is no such replica")?;
+    require(view.replicas.includes(isr), "there is no such replica")?;
     let (added, removed) = (isr.minus(b.isr), b.isr.minus(isr));
     require(added.len() + removed.len() > 0, "the ISR is this one already")?;
     require(added.len() <= 1 && (added.is_empty() || removed.is_empty()), "the ISR grows by one or shrinks")?;
@@ -35,7 +35,8 @@ pub(super) fn propose<L: Log>(
             remote.end >= b.epoch_start,
             "the follower has not reached the start of the leader's epoch",
         )?;
-        guard(config, Rule::IsrExpandUnfenced, !view.fenced.contains(m), "the follower is fenced")?;
+        let active = view.active().contains(m);
+        guard(config, Rule::IsrExpandUnfenced, active, "the follower is fenced, or about to stop")?;
         let current = remote.incarnation == view.incarnations[usize::from(m)];
         guard(config, Rule::IsrExpandBrokerEpoch, current, "the follower's last fetch came from another incarnation")?;
     }
@@ -70,6 +71,8 @@ pub(super) fn learn<L: Log>(state: &mut State<L>, broker: BrokerId) -> Result<()
         return Ok(());
     }
     match error {
+        // The answer tells of a later leader epoch (`Partition.handleAlterPartitionUpdate`).
+        ErrorCode::None if partition_epoch == 0 => {}
         ErrorCode::None => {
             b.isr = alter.isr;
             b.partition_epoch = partition_epoch;

@@ -34,7 +34,7 @@ pub(super) fn produce<L: Log>(
     require(count > 0, "a batch has at least one record")?;
     in_budget(state.used.records, count, config.budget.records)?;
     if acks == Acks::All {
-        let enough = b.isr.len() >= min_isr(state, config);
+        let enough = b.isr.len() >= min_isr(state, broker);
         guard(config, Rule::AckMinIsr, enough, "the ISR is smaller than min.insync.replicas")?;
     }
     let first_id = state.used.records;
@@ -55,9 +55,9 @@ pub(super) fn produce<L: Log>(
     Ok(())
 }
 
-pub(super) fn reject<L: Log>(state: &mut State<L>, broker: BrokerId, config: &Config) -> Result<(), Refusal> {
+pub(super) fn reject<L: Log>(state: &State<L>, broker: BrokerId) -> Result<(), Refusal> {
     leading(state, broker)?;
-    require(me(state, broker).isr.len() < min_isr(state, config), "the ISR has min.insync.replicas")
+    require(me(state, broker).isr.len() < min_isr(state, broker), "the ISR has min.insync.replicas")
 }
 
 pub(super) fn duplicate<L: Log>(
@@ -85,7 +85,7 @@ pub(super) fn ack<L: Log>(
     let b = me(state, broker);
     let place = b.waiting.iter().position(|w| *w == end);
     let place = place.ok_or(Refusal { rule: None, why: "no produce waits for this end" })?;
-    let enough = b.maximal_isr().len() >= min_isr(state, config);
+    let enough = b.maximal_isr().len() >= min_isr(state, broker);
     if matches!(error, ErrorCode::None | ErrorCode::NotEnoughReplicasAfterAppend) {
         let passed = b.high_watermark >= end;
         guard(config, Rule::AckHighWatermark, passed, "the high watermark has not passed the batch")?;
@@ -119,7 +119,7 @@ fn counted<L: Log>(state: &State<L>, broker: BrokerId, config: &Config) -> Broke
 /// How far the leader may raise its high watermark; at most its present one if it may not.
 pub fn high_watermark_limit<L: Log>(state: &State<L>, broker: BrokerId, config: &Config) -> Offset {
     let b = me(state, broker);
-    if config.rules.holds(Rule::HighWatermarkMinIsr) && b.isr.len() < min_isr(state, config) {
+    if config.rules.holds(Rule::HighWatermarkMinIsr) && b.isr.len() < min_isr(state, broker) {
         return b.high_watermark;
     }
     if config.rules.holds(Rule::HighWatermarkReplicated) {
@@ -139,7 +139,7 @@ pub(super) fn high_watermark<L: Log>(
     let b = me(state, broker);
     require(to > b.high_watermark, "a leader's high watermark only grows")?;
     require(to <= b.log.end(), "the high watermark would be above the log end")?;
-    let enough = b.isr.len() >= min_isr(state, config);
+    let enough = b.isr.len() >= min_isr(state, broker);
     guard(config, Rule::HighWatermarkMinIsr, enough, "the ISR is smaller than min.insync.replicas")?;
     let committed_only =
         if config.rules.holds(Rule::HighWatermarkMaximalIsr) { b.isr } else { counted(state, broker, config) };

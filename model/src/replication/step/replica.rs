@@ -41,9 +41,13 @@ pub(super) fn stop<L: Log>(
     let b = me(state, broker);
     require(b.alive, "the broker is down")?;
     require(high_watermark <= b.log.end(), "the recovered high watermark is above the recovered log end")?;
-    in_budget(state.used.stops, 1, config.budget.stops)?;
     let registered = state.controller().incarnations[usize::from(broker)] == b.incarnation;
-    state.used.stops += 1;
+    // What ends a controlled shutdown is no fault.
+    let led_down = registered && state.controller().stopping.contains(broker);
+    if !led_down {
+        in_budget(state.used.stops, 1, config.budget.stops)?;
+        state.used.stops += 1;
+    }
     let b = me_mut(state, broker);
     b.clean = registered;
     // Recovery forgets epochs without records at the end, as after any stop (LogLoader).
@@ -94,6 +98,10 @@ pub(super) fn apply<L: Log>(
         b.pending = None;
     }
     b.applied = Some(index);
+    if !entry.replicas.contains(broker) {
+        b.log = L::default();
+        b.high_watermark = 0;
+    }
     let led = before.filter(|v| v.leader == Some(broker)).map(|v| v.leader_epoch);
     if entry.leader == Some(broker) {
         if led != Some(entry.leader_epoch) {
@@ -102,6 +110,11 @@ pub(super) fn apply<L: Log>(
             b.waiting.clear();
             if led.is_none() || config.rules.holds(Rule::LeaderForgetsFollowers) {
                 b.remote = [None; MAX_BROKERS];
+            }
+        }
+        for (m, remote) in (0..).zip(&mut b.remote) {
+            if !entry.replicas.contains(m) {
+                *remote = None;
             }
         }
     } else {
