@@ -110,17 +110,16 @@ fn describe(image: &MetadataImage, topic: &Topic) -> MetadataResponseTopic {
     response.topic_id = Uuid::from_u128(topic.id.0);
     response.topic_authorized_operations = NO_OPERATIONS;
     let ids = |nodes: &[NodeId]| nodes.iter().copied().map(BrokerId).collect::<Vec<_>>();
-    for (index, registered) in &topic.partitions {
+    for (index, state) in &topic.partitions {
         let mut partition = MetadataResponsePartition::default();
-        let state = &registered.state;
         partition.partition_index = *index;
         partition.error_code = if state.leader.is_none() { ResponseError::LeaderNotAvailable.code() } else { 0 };
         partition.leader_id = BrokerId(state.leader.unwrap_or(-1));
         partition.leader_epoch = state.leader_epoch;
-        partition.replica_nodes = ids(&registered.replicas);
+        partition.replica_nodes = ids(&state.replicas);
         partition.isr_nodes = ids(&state.isr);
         partition.offline_replicas =
-            registered.replicas.iter().filter(|r| !image.unfenced(**r)).copied().map(BrokerId).collect();
+            state.replicas.iter().filter(|r| !image.unfenced(**r)).copied().map(BrokerId).collect();
         response.partitions.push(partition);
     }
     response

@@ -1,6 +1,6 @@
 //! The broker's side of a node: its replicas, its image of the metadata, and the tasks that keep both going.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::future::Future;
 use std::ops::Range;
 use std::sync::Arc;
@@ -52,6 +52,9 @@ pub(crate) struct Broker {
     pub(crate) producer_ids: tokio::sync::Mutex<Range<i64>>,
     pub(crate) followers: Followers,
     replicas: RwLock<HashMap<TopicPartition, Arc<Replica>>>,
+    /// Held while partitions are told of the image: what is older may not come after what is newer, or a replica that is
+    /// removed would be made again.
+    telling: Mutex<()>,
     store: Arc<Store>,
     out: mpsc::UnboundedSender<Outgoing>,
     tasks: Mutex<JoinSet<()>>,
@@ -104,6 +107,7 @@ impl Broker {
             producer_ids: tokio::sync::Mutex::new(0..0),
             followers: Followers::default(),
             replicas: RwLock::new(replicas),
+            telling: Mutex::new(()),
             store,
             out,
             tasks: Mutex::new(JoinSet::new()),
@@ -196,25 +200,35 @@ impl Broker {
         Err(if known { ResponseError::NotLeaderOrFollower } else { ResponseError::UnknownTopicOrPartition })
     }
 
-    /// Tells partitions what the image says of them: those of `only` that have a replica here, or all. A partition that is new here is made.
-    pub(crate) fn tell_partitions(&self, only: Option<&std::collections::BTreeSet<TopicPartition>>) {
+    /// Tells partitions what the image says of them: those of `only` that have a replica here, or all. A partition that is new
+    /// here is made, and one that belongs to other brokers only is given up.
+    pub(crate) fn tell_partitions(&self, only: Option<&BTreeSet<TopicPartition>>) {
         let node = self.config.node_id;
+        let _telling = self.telling.lock();
+        let here: BTreeSet<TopicPartition> = self.replicas.read().keys().copied().collect();
         let deltas: BTreeMap<TopicPartition, _> = {
             let image = self.image.read();
             let delta = |tp: TopicPartition| {
                 let delta = image.delta(tp)?;
                 let name = image.topic(tp.topic)?.name.clone();
-                delta.replicas.contains(&node).then_some((tp, (name, delta)))
+                let concerned = delta.state.replicas.contains(&node) || here.contains(&tp);
+                concerned.then_some((tp, (name, delta)))
             };
             match only {
                 Some(only) => only.iter().copied().filter_map(delta).collect(),
-                None => image.partitions_of(node).filter_map(delta).collect(),
+                None => image.partitions_of(node).chain(here.iter().copied()).filter_map(delta).collect(),
             }
         };
         let now = self.clock.now();
         for (tp, (topic, delta)) in deltas {
             match self.replica_or_new(&topic, tp) {
-                Ok(replica) => replica.apply(now, &delta),
+                Ok(replica) => {
+                    if replica.apply(now, &delta) {
+                        self.replicas.write().remove(&tp);
+                        // A log that begins anew under this name has nothing to do with the old high watermark.
+                        self.write_checkpoint();
+                    }
+                }
                 Err(error) => tracing::error!(topic, %tp, %error, "the partition cannot be created"),
             }
         }

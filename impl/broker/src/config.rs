@@ -1,11 +1,15 @@
 //! Configuration under Kafka's own names, from a server.properties file or one `key=value` at a time.
 
+mod keys;
+
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use bellwether_core::Rules;
+use bellwether_core::{ConfigType, Rules};
 use bellwether_trace::NodeId;
+
+use keys::{KEYS, Key, WITHOUT_EFFECT};
 
 /// Where something listens. Port 0 asks the system for a free one.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -76,6 +80,8 @@ pub struct Config {
     pub min_isr: i32,
     pub unclean_election: bool,
     pub elr: bool,
+    pub auto_rebalance: bool,
+    pub rebalance_secs: u64,
     pub auto_create: bool,
     pub session_timeout_ms: u64,
     pub heartbeat_ms: u64,
@@ -109,6 +115,8 @@ impl Default for Config {
             min_isr: 1,
             unclean_election: false,
             elr: true,
+            auto_rebalance: true,
+            rebalance_secs: 300,
             auto_create: true,
             session_timeout_ms: 9_000,
             heartbeat_ms: 2_000,
@@ -129,67 +137,14 @@ impl Default for Config {
     }
 }
 
-type Set = fn(&mut Config, &str) -> Result<(), String>;
-
-/// One row a configuration: its Kafka name, and how its value is taken.
-const KEYS: &[(&str, Set)] = &[
-    ("node.id", |c, v| number(v, 0, i32::MAX).map(|n| c.node_id = n)),
-    ("broker.id", |c, v| number(v, 0, i32::MAX).map(|n| c.node_id = n)),
-    ("process.roles", set_roles),
-    ("listeners", |c, v| listener(v).map(|a| c.listen = a)),
-    ("advertised.listeners", |c, v| listener(v).map(|a| c.advertised = Some(a))),
-    ("controller.quorum.voters", |c, v| voters(v).map(|l| c.voters = l)),
-    ("log.dirs", set_log_dir),
-    ("log.dir", set_log_dir),
-    ("num.partitions", |c, v| number(v, 1, i32::MAX).map(|n| c.num_partitions = n)),
-    ("default.replication.factor", |c, v| number(v, 1, i16::MAX).map(|n| c.replication_factor = n)),
-    ("min.insync.replicas", |c, v| number(v, 1, i32::MAX).map(|n| c.min_isr = n)),
-    ("unclean.leader.election.enable", |c, v| boolean(v).map(|b| c.unclean_election = b)),
-    ("eligible.leader.replicas.version", |c, v| number(v, 0, 1).map(|n: i32| c.elr = n == 1)),
-    ("auto.create.topics.enable", |c, v| boolean(v).map(|b| c.auto_create = b)),
-    ("broker.session.timeout.ms", |c, v| number(v, 1, u64::MAX).map(|n| c.session_timeout_ms = n)),
-    ("broker.heartbeat.interval.ms", |c, v| number(v, 1, u64::MAX).map(|n| c.heartbeat_ms = n)),
-    ("replica.lag.time.max.ms", |c, v| number(v, 1, u64::MAX).map(|n| c.replica_lag_ms = n)),
-    ("replica.fetch.wait.max.ms", |c, v| number(v, 0, i32::MAX as u64).map(|n| c.replica_fetch_wait_ms = n)),
-    ("replica.fetch.backoff.ms", |c, v| number(v, 1, u64::MAX).map(|n| c.replica_fetch_backoff_ms = n)),
-    ("replica.fetch.max.bytes", |c, v| number(v, 0, i32::MAX as usize).map(|n| c.replica_fetch_max_bytes = n)),
-    ("replica.fetch.response.max.bytes", |c, v| {
-        number(v, 0, i32::MAX as usize).map(|n| c.replica_fetch_response_max_bytes = n)
-    }),
-    ("fetch.max.bytes", |c, v| number(v, 1024, i32::MAX as usize).map(|n| c.fetch_max_bytes = n)),
-    ("message.max.bytes", |c, v| number(v, 0, i32::MAX as usize).map(|n| c.message_max_bytes = n)),
-    ("log.segment.bytes", |c, v| number(v, 14, i32::MAX as usize).map(|n| c.segment_bytes = n)),
-    ("log.flush.interval.messages", |c, v| number(v, 1, u64::MAX).map(|n| c.flush_interval_messages = n)),
-    ("replica.high.watermark.checkpoint.interval.ms", |c, v| number(v, 1, u64::MAX).map(|n| c.checkpoint_ms = n)),
-    ("socket.request.max.bytes", |c, v| number(v, 1, i32::MAX as usize).map(|n| c.request_max_bytes = n)),
-    ("bellwether.run.id", |c, v| {
-        c.run_id = Some(v.to_string());
-        Ok(())
-    }),
-];
-
-/// Names of Kafka's own sample server.properties that change nothing here: taken with a warning, so that the file works as it is.
-const WITHOUT_EFFECT: &[&str] = &[
-    "controller.listener.names",
-    "group.coordinator.rebalance.protocols",
-    "group.initial.rebalance.delay.ms",
-    "inter.broker.listener.name",
-    "listener.security.protocol.map",
-    "log.flush.interval.ms",
-    "log.retention.bytes",
-    "log.retention.check.interval.ms",
-    "log.retention.hours",
-    "num.io.threads",
-    "num.network.threads",
-    "num.recovery.threads.per.data.dir",
-    "offsets.topic.replication.factor",
-    "share.coordinator.state.topic.min.isr",
-    "share.coordinator.state.topic.replication.factor",
-    "socket.receive.buffer.bytes",
-    "socket.send.buffer.bytes",
-    "transaction.state.log.min.isr",
-    "transaction.state.log.replication.factor",
-];
+/// A configuration of this broker, as DescribeConfigs shows it.
+pub(crate) struct Described {
+    pub(crate) name: &'static str,
+    pub(crate) kind: ConfigType,
+    pub(crate) value: Option<String>,
+    /// What it is where nobody sets it.
+    pub(crate) default: Option<String>,
+}
 
 impl Config {
     /// The preset for tests and CI: a leader that is killed is replaced well under a second, even on a busy machine.
@@ -203,19 +158,30 @@ impl Config {
 
     /// Sets one configuration by its Kafka name.
     pub fn set(&mut self, key: &str, value: &str) -> Result<(), ConfigError> {
-        if let Some((name, set)) = KEYS.iter().find(|(name, _)| *name == key) {
+        if let Some(Key { name, set, .. }) = KEYS.iter().find(|k| k.name == key) {
             return set(self, value.trim()).map_err(|why| ConfigError(format!("{name}: {why}")));
         }
         if WITHOUT_EFFECT.contains(&key) {
             tracing::warn!("configuration {key} has no effect here");
             return Ok(());
         }
-        let near = KEYS.iter().map(|(name, _)| *name).min_by_key(|name| distance(name, key));
+        let near = KEYS.iter().map(|k| k.name).min_by_key(|name| distance(name, key));
         let hint = near
             .filter(|n| distance(n, key) * 3 <= key.len())
             .map(|n| format!(", did you mean {n}?"))
             .unwrap_or_default();
         Err(ConfigError(format!("unknown configuration '{key}'{hint}")))
+    }
+
+    /// What is configured, by name: for DescribeConfigs.
+    pub(crate) fn described(&self) -> impl Iterator<Item = Described> {
+        let default = Config::default();
+        KEYS.iter().map(move |k| Described {
+            name: k.name,
+            kind: k.kind,
+            value: (k.get)(self),
+            default: (k.get)(&default),
+        })
     }
 
     /// Sets one configuration from `key=value`.
@@ -254,54 +220,6 @@ impl Config {
             _ => Ok(()),
         }
     }
-}
-
-fn number<T: FromStr + PartialOrd + fmt::Display>(v: &str, min: T, max: T) -> Result<T, String> {
-    let n: T = v.parse().map_err(|_| format!("'{v}' is not a number from {min} to {max}"))?;
-    if n < min || n > max { Err(format!("{v} is not from {min} to {max}")) } else { Ok(n) }
-}
-
-fn boolean(v: &str) -> Result<bool, String> {
-    v.parse().map_err(|_| format!("'{v}' is neither true nor false"))
-}
-
-fn set_roles(config: &mut Config, v: &str) -> Result<(), String> {
-    let (mut broker, mut controller) = (false, false);
-    for role in v.split(',') {
-        match role.trim() {
-            "broker" => broker = true,
-            "controller" => controller = true,
-            other => return Err(format!("'{other}' is neither broker nor controller")),
-        }
-    }
-    (config.broker, config.controller) = (broker, controller);
-    Ok(())
-}
-
-fn set_log_dir(config: &mut Config, v: &str) -> Result<(), String> {
-    if v.is_empty() || v.contains(',') {
-        return Err("exactly one directory is supported".into());
-    }
-    config.log_dir = Some(PathBuf::from(v));
-    Ok(())
-}
-
-fn listener(v: &str) -> Result<HostPort, String> {
-    // A second listener, as for controllers in Kafka's sample, is not needed: one serves all.
-    let first = v.split(',').next().unwrap_or(v).trim();
-    let (name, address) = first.split_once("://").ok_or_else(|| format!("'{first}' is not NAME://HOST:PORT"))?;
-    if name != "PLAINTEXT" {
-        return Err(format!("listener {name}: only PLAINTEXT is supported so far"));
-    }
-    let mut address: HostPort = address.parse()?;
-    if address.host.is_empty() {
-        address.host = "0.0.0.0".into();
-    }
-    Ok(address)
-}
-
-fn voters(v: &str) -> Result<Vec<Voter>, String> {
-    v.split(',').map(|voter| voter.trim().parse()).collect()
 }
 
 /// Edit distance, for the hint in an error message.

@@ -2,12 +2,14 @@
 //!
 //! There is one controller, in epoch 1. Brokers fetch its log with epochs and divergence all the same, so that a quorum can take its place.
 
+pub(crate) mod admin;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use bellwether_core::{
-    AlterPartition, Controller, ControllerConfig, CreateTopic, Decision, Heartbeat, MetadataRecord, Millis,
-    Registration, TopicDefaults,
+    AlterPartition, Controller, ControllerConfig, CreateTopic, Decision, Heartbeat, MetadataImage, MetadataRecord,
+    Millis, Registration, TopicDefaults,
 };
 use bellwether_log::{EpochCache, Log, LogConfig};
 use bellwether_trace::{ErrorCode, IsrMember, NodeId, TopicId, TopicPartition};
@@ -70,6 +72,7 @@ impl ControllerNode {
             defaults: TopicDefaults { min_isr: config.min_isr, unclean: config.unclean_election, elr: config.elr },
             num_partitions: config.num_partitions,
             replication_factor: config.replication_factor,
+            rebalance_ms: config.auto_rebalance.then_some(config.rebalance_secs.saturating_mul(1000)),
         };
         let mut controller = Controller::new(config.node_id, config.rules, controller_config);
         let mut epochs = EpochCache::default();
@@ -115,6 +118,21 @@ impl ControllerNode {
         }
         let decision = decide(&mut inner.controller, self.clock.now());
         self.carry_out(inner, decision)
+    }
+
+    /// The same for several decisions in a row.
+    fn carry_out_all(&self, decide: impl FnOnce(&mut Controller) -> Vec<Decision<()>>) {
+        let inner = &mut *self.inner.lock();
+        if !inner.failed {
+            for decision in decide(&mut inner.controller) {
+                let _ = self.carry_out(inner, decision);
+            }
+        }
+    }
+
+    /// What the metadata log says.
+    fn look<T>(&self, look: impl FnOnce(&MetadataImage) -> T) -> T {
+        look(self.inner.lock().controller.image())
     }
 
     fn carry_out<R>(&self, inner: &mut Inner, decision: Decision<R>) -> Result<R, ResponseError> {

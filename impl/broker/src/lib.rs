@@ -6,6 +6,7 @@
 //!            lifecycle, tracker, fetcher ──▶ peer ──▶ other nodes             ◀── Follow, AlterPartition
 //! ```
 
+mod admin;
 mod apis;
 mod bells;
 mod broker;

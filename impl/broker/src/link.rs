@@ -103,6 +103,7 @@ fn error_code(code: i16) -> ErrorCode {
         ErrorCode::InvalidRequest,
         ErrorCode::InvalidUpdateVersion,
         ErrorCode::IneligibleReplica,
+        ErrorCode::NewLeaderElected,
         ErrorCode::UnknownTopicOrPartition,
     ];
     known.into_iter().find(|e| e.code() == code).unwrap_or(ErrorCode::NotController)

@@ -22,10 +22,10 @@ use crate::error::StartError;
 use crate::server::{self, Answer, Service};
 use crate::sink::TraceSink;
 use crate::store::Store;
-use crate::{fetch, produce};
+use crate::{admin, fetch, produce};
 
 /// How long a broker that stops waits for the controller to let it go.
-const SHUTDOWN_PATIENCE: Duration = Duration::from_millis(800);
+const SHUTDOWN_PATIENCE: Duration = Duration::from_millis(1500);
 
 /// A running node.
 pub struct Node {
@@ -204,6 +204,12 @@ impl Service for NodeService {
             | RequestKind::BrokerHeartbeat(_)
             | RequestKind::AlterPartition(_)
             | RequestKind::AllocateProducerIds(_) => self.controller_response(&body),
+            body if self.broker.is_none() && admin::for_controller(&body).is_some() => {
+                match self.controller.as_ref().and_then(|controller| admin::at_controller(controller, &body)) {
+                    Some(response) => response,
+                    None => return Answer::Close,
+                }
+            }
             RequestKind::CreateTopics(request) if self.broker.is_none() => match &self.controller {
                 Some(controller) => controller.create_topics(&request).into(),
                 None => return Answer::Close,
@@ -296,6 +302,10 @@ impl NodeService {
                     broker.encode(api_key, version, correlation_id, lamport, body)
                 })
             }
+            RequestKind::DescribeConfigs(request) => {
+                let body = admin::describe_configs(broker, &request).into();
+                self.encode(api_key, version, correlation_id, lamport, &body)
+            }
             RequestKind::InitProducerId(request) => {
                 let broker = broker.clone();
                 later(async move {
@@ -303,7 +313,14 @@ impl NodeService {
                     broker.encode(api_key, version, correlation_id, lamport, body)
                 })
             }
-            _ => Answer::Close,
+            body => {
+                let Some(way) = admin::for_controller(&body) else { return Answer::Close };
+                let broker = broker.clone();
+                later(async move {
+                    let body = admin::forward(&broker, way, body).await?;
+                    broker.encode(api_key, version, correlation_id, lamport, body)
+                })
+            }
         }
     }
 }

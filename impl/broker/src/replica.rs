@@ -67,8 +67,9 @@ struct Inner {
     /// log.flush.interval.messages, and how many records were appended since the last flush.
     flush_interval: u64,
     unflushed: u64,
-    /// An append or a truncation failed: nothing is served until the next start.
-    offline: bool,
+    /// What whoever asks is told from now on: an append, a truncation or a deletion failed and nothing is served until the next
+    /// start, or the partition belongs to other brokers by now.
+    closed: Option<ResponseError>,
     /// Fetches of followers, waiting for the log to grow.
     followers: Bells,
     /// Fetches of consumers, waiting for the high watermark to move.
@@ -106,7 +107,7 @@ impl Replica {
             log,
             flush_interval,
             unflushed: 0,
-            offline: false,
+            closed: None,
             followers: Bells::default(),
             consumers: Bells::default(),
             waiting: HashMap::new(),
@@ -132,14 +133,21 @@ impl Replica {
         }
     }
 
-    /// Tells the partition what the metadata log says of it.
-    pub(crate) fn apply(self: &Arc<Self>, now: Millis, delta: &PartitionDelta) {
+    /// Tells the partition what the metadata log says of it. True if this broker has it no more: the log is deleted, and nothing
+    /// is served from now on.
+    #[must_use]
+    pub(crate) fn apply(self: &Arc<Self>, now: Millis, delta: &PartitionDelta) -> bool {
         let inner = &mut *self.inner.lock();
-        if inner.offline {
-            return;
+        if inner.closed.is_some() {
+            return false;
         }
         inner.partition.on_metadata(now, delta, &mut inner.fx);
-        let _ = self.carry_out(inner, &[]);
+        let done = self.carry_out(inner, &[]).is_ok();
+        let removed = done && inner.partition.is_removed();
+        if removed {
+            inner.closed = Some(ResponseError::NotLeaderOrFollower);
+        }
+        removed
     }
 
     /// Appends a producer's batch. `None`: the outcome goes to place `slot` of `call` later.
@@ -152,8 +160,8 @@ impl Replica {
         slot: usize,
     ) -> Option<Result<(i64, i64), ResponseError>> {
         let inner = &mut *self.inner.lock();
-        if inner.offline {
-            return Some(Err(ResponseError::KafkaStorageError));
+        if let Some(error) = inner.closed {
+            return Some(Err(error));
         }
         let token = token();
         let produced = inner.partition.on_produce(now, token, acks, &batch.header, &mut inner.fx);
@@ -175,7 +183,7 @@ impl Replica {
     /// The time of a waiting produce is over.
     pub(crate) fn expire(self: &Arc<Self>, token: Token) {
         let inner = &mut *self.inner.lock();
-        if !inner.offline {
+        if inner.closed.is_none() {
             inner.partition.expire(token, &mut inner.fx);
             let _ = self.carry_out(inner, &[]);
         }
@@ -261,8 +269,8 @@ impl Replica {
         bell: &Bell,
     ) -> Result<Received, ResponseError> {
         let inner = &mut *self.inner.lock();
-        if inner.offline {
-            return Err(ResponseError::KafkaStorageError);
+        if let Some(error) = inner.closed {
+            return Err(error);
         }
         let answer = inner.partition.on_replica_fetch(now, fetch, &mut inner.fx);
         // An earlier fetch of this follower that waits here is superseded: it is let go.
@@ -278,8 +286,9 @@ impl Replica {
     /// Is there still no reason to answer this fetch? Then the bell is hung again.
     pub(crate) fn still_waits(&self, fetch: &FetchIn, bell: &Bell) -> bool {
         let inner = &mut *self.inner.lock();
-        let waits =
-            !inner.offline && !inner.partition.is_over(fetch) && inner.partition.log_end() <= fetch.fetch_offset;
+        let waits = inner.closed.is_none()
+            && !inner.partition.is_over(fetch)
+            && inner.partition.log_end() <= fetch.fetch_offset;
         if waits {
             inner.followers.hang(fetch.follower, bell);
         }
@@ -296,7 +305,7 @@ impl Replica {
     ) -> Result<(Vec<Bytes>, usize, i64, i64), Option<ErrorCode>> {
         let inner = &mut *self.inner.lock();
         let (mut end, mut records, mut bytes) = (fetch.fetch_offset, Vec::new(), 0);
-        if inner.offline {
+        if inner.closed.is_some() {
             return Err(None);
         }
         let log_end = inner.partition.log_end();
@@ -323,7 +332,7 @@ impl Replica {
     /// The next fetch of this replica from `leader`, none if that is not whom it follows.
     pub(crate) fn fetch(self: &Arc<Self>, leader: NodeId, broker_epoch: i64) -> Option<FetchOut> {
         let inner = &mut *self.inner.lock();
-        if inner.offline || inner.partition.leader() != Some(leader) {
+        if inner.closed.is_some() || inner.partition.leader() != Some(leader) {
             return None;
         }
         let fetch = inner.partition.fetch(broker_epoch, &mut inner.fx);
@@ -339,7 +348,7 @@ impl Replica {
         batches: &[Batch],
     ) -> Option<FetchEffect> {
         let inner = &mut *self.inner.lock();
-        if inner.offline {
+        if inner.closed.is_some() {
             return None;
         }
         let effect = inner.partition.fetched(sent, from, response, &mut inner.fx);
@@ -350,7 +359,7 @@ impl Replica {
     /// What a leader does by itself from time to time: it drops lagging replicas from the ISR.
     pub(crate) fn tick(self: &Arc<Self>, now: Millis, replica_lag: Millis) {
         let inner = &mut *self.inner.lock();
-        if !inner.offline {
+        if inner.closed.is_none() {
             inner.partition.on_tick(now, replica_lag, &mut inner.fx);
             let _ = self.carry_out(inner, &[]);
         }
@@ -359,7 +368,7 @@ impl Replica {
     /// The outcome of a proposed ISR.
     pub(crate) fn learn_isr(self: &Arc<Self>, now: Millis, outcome: Result<AcceptedIsr, ErrorCode>) {
         let inner = &mut *self.inner.lock();
-        if !inner.offline {
+        if inner.closed.is_none() {
             inner.partition.on_isr_answer(now, outcome, &mut inner.fx);
             let _ = self.carry_out(inner, &[]);
         }
@@ -383,10 +392,10 @@ impl Replica {
     /// A clean stop: the log is flushed and marked clean. Nothing is served afterwards. Says whether all of it is on disk.
     pub(crate) fn close(&self) -> bool {
         let inner = &mut *self.inner.lock();
-        if inner.offline {
+        if inner.closed.is_some() {
             return false;
         }
-        inner.offline = true;
+        inner.closed = Some(ResponseError::KafkaStorageError);
         let log = std::mem::replace(&mut inner.log, Log::memory(LogConfig::default()));
         let closed = log.close();
         if let Err(error) = &closed {
@@ -395,7 +404,7 @@ impl Replica {
         closed.is_ok()
     }
 
-    /// Carries out what the step decided, in order. Truncations come before the step's events, and events before
+    /// Carries out what the step decided, in order. Truncations and deletions come before the step's events, and events before
     /// everything else: a kill between the two then looks like a log that is too short, which recovery after a crash may
     /// always find, and never like one that is longer than the events say.
     fn carry_out(self: &Arc<Self>, inner: &mut Inner, input: &[Batch]) -> Result<(), Offline> {
@@ -419,10 +428,14 @@ impl Replica {
             Offline
         };
         for effect in &*effects {
-            if let Effect::Truncate { to } = effect {
-                inner.log.truncate(*to).map_err(|e| failed(&e))?;
-                let headers: Result<Vec<_>, _> = inner.log.headers(inner.log.start_offset()).collect();
-                inner.partition.rebuild_producers(headers.map_err(|e| failed(&e))?.into_iter());
+            match effect {
+                Effect::Truncate { to } => {
+                    inner.log.truncate(*to).map_err(|e| failed(&e))?;
+                    let headers: Result<Vec<_>, _> = inner.log.headers(inner.log.start_offset()).collect();
+                    inner.partition.rebuild_producers(headers.map_err(|e| failed(&e))?.into_iter());
+                }
+                Effect::Delete => inner.log.delete().map_err(|e| failed(&e))?,
+                _ => {}
             }
         }
         if self.sink.is_on() {
@@ -436,7 +449,7 @@ impl Replica {
         }
         for effect in effects.drain(..) {
             match effect {
-                Effect::Trace(_) | Effect::Truncate { .. } => {}
+                Effect::Trace(_) | Effect::Truncate { .. } | Effect::Delete => {}
                 Effect::Append { index, base_offset, leader_epoch } => {
                     let batch = input.get(index).ok_or_else(|| failed(&"an append without its batch"))?;
                     inner.log.append(batch, base_offset, leader_epoch).map_err(|e| failed(&e))?;
@@ -469,7 +482,7 @@ impl Replica {
     }
 
     fn go_offline(self: &Arc<Self>, inner: &mut Inner) {
-        inner.offline = true;
+        inner.closed = Some(ResponseError::KafkaStorageError);
         for (_, (call, slot)) in inner.waiting.drain() {
             call.done(slot, Err(ResponseError::KafkaStorageError));
         }
@@ -481,8 +494,8 @@ impl Replica {
 
 impl Inner {
     fn check_leader(&self, leader_epoch: i32) -> Result<(), ResponseError> {
-        if self.offline {
-            return Err(ResponseError::KafkaStorageError);
+        if let Some(error) = self.closed {
+            return Err(error);
         }
         self.partition.check_client(leader_epoch)
     }

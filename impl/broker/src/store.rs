@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use bellwether_core::Recovered;
-use bellwether_log::{EpochCache, Log, LogConfig, LogError, ProducerStates, Recovery};
+use bellwether_log::{DELETED, EpochCache, Log, LogConfig, LogError, ProducerStates, Recovery};
 use bellwether_trace::{NodeId, TopicId, TopicPartition};
 
 use crate::config::Config;
@@ -63,6 +63,10 @@ impl Store {
         for entry in fs::read_dir(dir).map_err(|e| StartError::DataDir(dir.clone(), e))? {
             let path = entry.map_err(|e| StartError::DataDir(dir.clone(), e))?.path();
             let name = path.file_name().and_then(|n| n.to_str()).unwrap_or_default();
+            if name.starts_with(DELETED) {
+                fs::remove_dir_all(&path).map_err(|e| StartError::DataDir(path.clone(), e))?;
+                continue;
+            }
             let Some((topic, partition)) = name.rsplit_once('-') else { continue };
             let Ok(partition) = partition.parse::<i32>() else { continue };
             if !path.is_dir() || topic == METADATA_NAME {
@@ -219,6 +223,17 @@ mod tests {
         let found = Store::open(&config(dir.path(), 1)).unwrap().recover().unwrap();
         assert_eq!(found.iter().map(|f| (f.topic.as_str(), f.tp)).collect::<Vec<_>>(), [("a-b", tp)]);
         assert_eq!(read_checkpoint(&dir.path().join(CHECKPOINT)).unwrap().get(&("a-b".into(), 3)), Some(&0));
+    }
+
+    #[test]
+    fn what_a_crash_leaves_of_a_deleted_log_is_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let left = dir.path().join(format!("{DELETED}0"));
+        fs::create_dir(&left).unwrap();
+        fs::write(left.join("00000000000000000000.log"), "half").unwrap();
+        let store = Store::open(&config(dir.path(), 1)).unwrap();
+        assert_eq!(store.recover().unwrap().len(), 0);
+        assert!(!left.exists());
     }
 
     #[test]

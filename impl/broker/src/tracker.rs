@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bellwether_core::{LifecycleInput, MetadataImage};
+use bellwether_core::{LifecycleInput, MetadataImage, MetadataRecord};
 use bellwether_log::{EpochCache, Log, LogConfig};
 use bellwether_wire::messages::FetchRequest;
 use bellwether_wire::messages::fetch_request::{FetchPartition, FetchTopic};
@@ -108,12 +108,14 @@ impl LogCopy {
 /// Replays batches into the image, all in one step, and tells those whom they concern.
 fn apply(broker: &Arc<Broker>, batches: &[Batch]) -> Result<(), String> {
     let mut touched = std::collections::BTreeSet::new();
+    let mut somebody_leaves = false;
     let offset = {
         let mut image = broker.image.write();
         for batch in batches {
             let records = records_of(batch)?;
             let first = records.first().map_or(0, |(offset, _)| *offset);
             let records: Vec<_> = records.into_iter().map(|(_, record)| record).collect();
+            somebody_leaves |= records.iter().any(|r| matches!(r, MetadataRecord::ControlledShutdown { .. }));
             touched.append(
                 &mut MetadataImage::apply_batch(&mut image, first, &records).map_err(|e| e.to_string())?.partitions,
             );
@@ -126,5 +128,8 @@ fn apply(broker: &Arc<Broker>, batches: &[Batch]) -> Result<(), String> {
     // After the partitions, so that who waits for something in the image finds it usable.
     broker.image_offset.send_replace(offset);
     let _ = broker.signals.send(LifecycleInput::MetadataOffset(offset));
+    if somebody_leaves {
+        let _ = broker.signals.send(LifecycleInput::ShutdownSeen(offset));
+    }
     Ok(())
 }

@@ -15,6 +15,7 @@ pub type Token = u64;
 /// A step's event stands before the append or checkpoint that it tells of, and after the truncation or deletion. Whoever kills the process in
 /// between finds a log that is shorter than the trace says, as after any crash that loses a suffix, and never a longer one.
 #[derive(Clone, PartialEq, Debug)]
+#[allow(clippy::large_enum_variant, reason = "a step's effects live in one vector that is used again and again")]
 pub enum Effect {
     /// Append batch `index` of the input that this step was given, stamped with this base offset and leader epoch.
     Append {

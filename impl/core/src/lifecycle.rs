@@ -21,6 +21,9 @@ use crate::{Millis, Rules};
 /// Retries of a registration wait this long at first, and twice as long each time, up to the heartbeat interval.
 const FIRST_RETRY_MS: u64 = 50;
 
+/// How often a broker that wants to stop asks whether it may.
+const SHUTDOWN_RETRY_MS: u64 = 20;
+
 /// How far a broker is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum LifecycleState {
@@ -61,6 +64,8 @@ pub enum LifecycleInput {
     HeartbeatFailed(Option<ResponseError>),
     /// The broker's image of the metadata log has reached this offset.
     MetadataOffset(i64),
+    /// The metadata up to this offset, taken in, has a broker that is in controlled shutdown: it waits until this one says so.
+    ShutdownSeen(i64),
     /// The broker is asked to stop.
     Shutdown,
 }
@@ -100,6 +105,8 @@ pub struct Lifecycle {
     in_flight: bool,
     /// What the last heartbeat said: the metadata offset, and whether it asked to stop.
     said: (i64, bool),
+    /// The metadata offset that the controller waits to hear of.
+    owed: i64,
     shutting_down: bool,
     next: Millis,
     retry_ms: u64,
@@ -117,6 +124,7 @@ impl Lifecycle {
             serving: false,
             in_flight: false,
             said: (-1, false),
+            owed: -1,
             shutting_down: false,
             next: 0,
             retry_ms: FIRST_RETRY_MS,
@@ -177,9 +185,12 @@ impl Lifecycle {
                 if matches!(self.state, LifecycleState::Fenced | LifecycleState::Running) {
                     self.state = if is_fenced { LifecycleState::Fenced } else { LifecycleState::Running };
                 }
+                if self.shutting_down {
+                    self.next = now.saturating_add(SHUTDOWN_RETRY_MS.min(self.heartbeat_interval_ms));
+                }
                 let (offset, wanted) = self.said;
                 let before_catching_up = self.caught_up() && self.broker_epoch > Some(offset);
-                if before_catching_up || (self.shutting_down && !wanted) {
+                if before_catching_up || offset < self.owed || (self.shutting_down && !wanted) {
                     // The answer is to a heartbeat that did not say so yet: ask again at once.
                     self.next = now;
                 }
@@ -202,6 +213,12 @@ impl Lifecycle {
                     self.next = now;
                 }
                 self.serve_when_caught_up(&mut out);
+            }
+            LifecycleInput::ShutdownSeen(offset) => {
+                self.owed = self.owed.max(offset);
+                if self.broker_epoch.is_some() {
+                    self.next = now;
+                }
             }
             LifecycleInput::Shutdown => {
                 self.shutting_down = true;

@@ -33,6 +33,12 @@ pub const SUPPORTED: &[VersionRange] = &[
     range(ApiKey::CreateTopics, 2, 7),
     range(ApiKey::InitProducerId, 0, 4),
     range(ApiKey::OffsetForLeaderEpoch, 2, 4),
+    range(ApiKey::DescribeConfigs, 1, 4),
+    range(ApiKey::AlterConfigs, 0, 2),
+    range(ApiKey::ElectLeaders, 0, 2),
+    range(ApiKey::IncrementalAlterConfigs, 0, 1),
+    range(ApiKey::AlterPartitionReassignments, 0, 1),
+    range(ApiKey::ListPartitionReassignments, 0, 0),
 ];
 
 /// What nodes of a cluster serve to each other, besides [`SUPPORTED`].
@@ -136,6 +142,12 @@ bodies! {
     BrokerRegistration BrokerRegistrationRequest BrokerRegistrationResponse,
     BrokerHeartbeat BrokerHeartbeatRequest BrokerHeartbeatResponse,
     AllocateProducerIds AllocateProducerIdsRequest AllocateProducerIdsResponse,
+    DescribeConfigs DescribeConfigsRequest DescribeConfigsResponse,
+    AlterConfigs AlterConfigsRequest AlterConfigsResponse,
+    ElectLeaders ElectLeadersRequest ElectLeadersResponse,
+    IncrementalAlterConfigs IncrementalAlterConfigsRequest IncrementalAlterConfigsResponse,
+    AlterPartitionReassignments AlterPartitionReassignmentsRequest AlterPartitionReassignmentsResponse,
+    ListPartitionReassignments ListPartitionReassignmentsRequest ListPartitionReassignmentsResponse,
 }
 
 fn encode(body: &impl Encodable, version: i16, out: &mut Vec<u8>) -> Result<(), String> {

@@ -97,4 +97,10 @@ tables! {
     BrokerHeartbeat broker_heartbeat,
     AlterPartition alter_partition,
     AllocateProducerIds allocate_producer_ids,
+    ElectLeaders elect_leaders,
+    AlterPartitionReassignments alter_partition_reassignments,
+    ListPartitionReassignments list_partition_reassignments,
+    IncrementalAlterConfigs incremental_alter_configs,
+    AlterConfigs alter_configs,
+    DescribeConfigs describe_configs,
 }

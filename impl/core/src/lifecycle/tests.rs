@@ -243,3 +243,28 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_broker_says_at_once_that_it_knows_of_somebody_who_leaves() {
+    let mut lifecycle = running();
+    assert_eq!(lifecycle.step(1100, In::MetadataOffset(9)), vec![], "not for anything else");
+    assert_eq!(lifecycle.step(1100, In::ShutdownSeen(9)), vec![heartbeat(7, 9)]);
+    // In the middle of a heartbeat that does not say so yet: the next one follows at once.
+    assert_eq!(lifecycle.step(1110, In::MetadataOffset(12)), vec![]);
+    assert_eq!(lifecycle.step(1110, In::ShutdownSeen(12)), vec![]);
+    assert_eq!(lifecycle.step(1120, answered(false)), vec![heartbeat(7, 12)]);
+    assert_eq!(lifecycle.step(1130, answered(false)), vec![]);
+    assert_eq!(lifecycle.next_tick(), Some(1130 + INTERVAL));
+}
+
+#[test]
+fn a_broker_that_wants_to_stop_asks_often() {
+    let mut lifecycle = running();
+    let asks = Out::SendHeartbeat { broker_epoch: 7, metadata_offset: 7, want_shut_down: true };
+    assert_eq!(lifecycle.step(1100, In::Shutdown), vec![asks]);
+    assert_eq!(lifecycle.step(1110, answered(false)), vec![]);
+    assert_eq!(lifecycle.next_tick(), Some(1130));
+    assert_eq!(lifecycle.step(1130, In::Tick), vec![asks]);
+    let leave = In::HeartbeatAnswered { is_fenced: true, should_shut_down: true };
+    assert_eq!(lifecycle.step(1140, leave), vec![Out::Stop]);
+}

@@ -1,5 +1,12 @@
 //! The fields of each request body that we exchange, by version, as Kafka's `*Request.json` message definitions have them.
 
+mod admin;
+
+pub(in crate::schema) use admin::{
+    alter_configs, alter_partition_reassignments, describe_configs, elect_leaders, incremental_alter_configs,
+    list_partition_reassignments,
+};
+
 /// `ApiVersionsRequest`.
 pub(in crate::schema) mod api_versions {
     use crate::schema::*;
