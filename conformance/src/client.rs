@@ -3,6 +3,7 @@
 //! [`Client`] keeps connections and metadata, [`Producer`] sends with the retries of an idempotent producer, [`Consumer`]
 //! reads one partition and follows its leader. Nothing here decides what is right: [`crate::history`] does.
 
+mod admin;
 mod connection;
 mod consumer;
 mod metadata;
@@ -16,13 +17,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+pub use bellwether_wire::ResponseError;
 use bellwether_wire::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
 use bellwether_wire::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use bellwether_wire::messages::metadata_request::MetadataRequestTopic;
 use bellwether_wire::messages::{
     CreateTopicsRequest, InitProducerIdRequest, ListOffsetsRequest, MetadataRequest, ProducerId, TopicName,
 };
-use bellwether_wire::{ApiKey, BatchError, RequestKind, ResponseError, ResponseKind, StrBytes, WireError};
+use bellwether_wire::{ApiKey, BatchError, RequestKind, ResponseKind, StrBytes, WireError};
 use tokio::time::Instant;
 
 use connection::Connection;
@@ -472,6 +474,9 @@ fn spoken(api: ApiKey) -> Option<(i16, i16)> {
         ApiKey::ListOffsets => (4, 7),
         ApiKey::CreateTopics => (4, 7),
         ApiKey::InitProducerId => (3, 4),
+        ApiKey::AlterPartitionReassignments => (1, 1),
+        ApiKey::ElectLeaders => (1, 2),
+        ApiKey::IncrementalAlterConfigs => (0, 1),
         _ => return None,
     })
 }
