@@ -391,6 +391,9 @@ const EVENTS: &[(&str, &str)] = &[
     ("Fetched", "fetched"),
     ("ProposeIsr", "propose-isr"),
     ("LearnIsr", "learn-isr"),
+    ("ShutDown", "shut-down"),
+    ("Reassign", "reassign"),
+    ("Configure", "configure"),
 ];
 
 /// The place of an event in [`EVENTS`].
@@ -417,6 +420,9 @@ fn listed(event: &Event) -> usize {
         Event::Fetched { .. } => 18,
         Event::ProposeIsr { .. } => 19,
         Event::LearnIsr { .. } => 20,
+        Event::ShutDown { .. } => 21,
+        Event::Reassign { .. } => 22,
+        Event::Configure { .. } => 23,
     }
 }
 

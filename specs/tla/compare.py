@@ -105,6 +105,11 @@ TWINS = {
         without={
             "batch": (1, "batches of several records"),
             "stale": (0, "fetches that a newer one has superseded and that arrive all the same"),
+            "spares": (0, "brokers that become replicas"),
+            "reassigns": (0, "reassignments"),
+            "shutdowns": (0, "controlled shutdowns"),
+            "configures": (0, "changes of min.insync.replicas"),
+            "forced": (False, "unclean elections that an operator asks for"),
         },
         # As a property over time it costs TLC a hundred times as much as all others.
         convergence=("Convergence", "replication.convergence", ["still", "back-again", "network"]),
@@ -113,7 +118,15 @@ TWINS = {
 }  # fmt: skip
 
 # Rules that the model judges and invariants that no twin has, and why. The README has them too.
-NOT_IN_TWIN = {}
+NOT_IN_TWIN = {
+    "shutdown.leaves-isr": "about controlled shutdowns",
+    "reassignment.in-sync": "about reassignments",
+    "reassignment.new-epoch": "about reassignments",
+    "elr.assigned": "about reassignments",
+    "config.new-partition-epoch": "about changes of min.insync.replicas",
+    "config.keeps-elr": "about changes of min.insync.replicas",
+    "replication.isr-assigned": "about reassignments",
+}
 
 # What is hoped for: so many times less CPU time and memory than TLC, both with symmetry, where TLC's CPU time is not just
 # the start of the JVM.
