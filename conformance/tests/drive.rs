@@ -20,7 +20,7 @@ fn plan(i: u64) -> Plan {
         unclean: i % 7 == 6,
         elr: i % 4 < 2,
         spares: i32::from(i % 3 == 1 && i % 5 < 4),
-        operators: i % 3 > 0,
+        operators: !i.is_multiple_of(3),
         lossy: i % 4 == 3,
         rules: replication::Rules::ALL,
         drivable: true,
