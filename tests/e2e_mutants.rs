@@ -70,6 +70,11 @@ caught! {
     a_follower_that_takes_records_of_a_producer_is_caught ProduceLeader;
     a_broker_that_forgets_batches_that_it_took_is_caught IdempotenceWindow;
     a_broker_that_takes_a_gap_in_the_sequence_is_caught IdempotenceSequence;
+    a_controller_that_lets_a_leader_stop_is_caught ShutdownLeavesIsr;
+    a_controller_that_removes_replicas_too_early_is_caught ReassignmentInSync;
+    a_controller_that_removes_a_replica_in_the_same_epoch_is_caught ReassignmentNewEpoch;
+    a_controller_that_takes_an_isr_of_another_min_isr_is_caught ConfigNewPartitionEpoch;
+    a_controller_that_clears_the_elr_is_caught ConfigKeepsElr;
 }
 
 /// The score over all rules: for people, since what a run does not exercise cannot be caught. BELLWETHER_MUTANTS=all

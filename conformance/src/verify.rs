@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use bellwether_trace::NodeId;
 use bellwether_wire::{ResponseError, batch};
 use bytes::Bytes;
 use tokio::task::{JoinHandle, JoinSet};
@@ -29,7 +30,8 @@ const MIN_ISR: &str = "2";
 pub struct Plan {
     /// How many times the leader of partition 0 is killed.
     pub kills: u32,
-    /// At the end two brokers are killed together and come back: writing must stop meanwhile, and go on.
+    /// At the end two brokers are killed together and come back: writing must stop meanwhile, and go on. While they are away,
+    /// and afterwards, an operator has partition 0 moved and min.insync.replicas changed.
     pub starve: bool,
     /// Partitions, each with three replicas.
     pub partitions: i32,
@@ -220,9 +222,29 @@ impl Run<'_> {
         let seen = client.wait_for_topic(TOPIC, self.plan.patience, alone).await;
         seen.map_err(|e| Stopped(format!("brokers that were killed stay in the ISR: {e}")))?;
         load.knock(client).await.map_err(Stopped)?;
+        let refused = |what: &str, error: ClientError| Stopped(format!("{what}: {error}"));
+        let config = async |value: &str| client.alter_config(TOPIC, "min.insync.replicas", Some(value)).await;
+        config("3").await.map_err(|e| refused("min.insync.replicas", e))?;
+        config(MIN_ISR).await.map_err(|e| refused("min.insync.replicas", e))?;
+        // The leader and one that is away are to stay: nobody may be removed before that one is back.
+        let two: Vec<_> = partition.leader.iter().chain(victims.first()).copied().collect();
+        client.reassign(TOPIC, 0, Some(&two)).await.map_err(|e| refused("a reassignment", e))?;
+        client.reassign(TOPIC, 0, None).await.map_err(|e| refused("the end of a reassignment", e))?;
         for node in &victims {
             self.cluster.restart(*node).await?;
         }
+        self.in_sync(client).await?;
+        self.move_to_two(client, &two, &partition.replicas).await
+    }
+
+    /// Takes one replica of partition 0 away, and gives it back.
+    async fn move_to_two(&mut self, client: &Client, two: &[NodeId], all: &[NodeId]) -> Result<(), Stopped> {
+        let refused = |error: ClientError| Stopped(format!("a reassignment: {error}"));
+        client.reassign(TOPIC, 0, Some(two)).await.map_err(refused)?;
+        let moved = |topic: &Topic| topic.partitions.get(&0).is_some_and(|partition| partition.replicas == two);
+        let seen = client.wait_for_topic(TOPIC, self.plan.patience, moved).await;
+        seen.map_err(|e| Stopped(format!("a replica that is to go stays: {e}")))?;
+        client.reassign(TOPIC, 0, Some(all)).await.map_err(refused)?;
         self.in_sync(client).await?;
         Ok(())
     }

@@ -79,6 +79,13 @@ impl Topic {
     }
 }
 
+/// Is this another order of the same replicas, and everything else as it was?
+pub(crate) fn only_reordered(state: &PartitionState, before: &PartitionState) -> bool {
+    let same = PartitionState { replicas: before.replicas.clone(), ..state.clone() } == *before;
+    let sorted = |replicas: &[NodeId]| replicas.iter().copied().collect::<BTreeSet<_>>();
+    same && sorted(&state.replicas) == sorted(&before.replicas)
+}
+
 /// Whom a batch of records concerns.
 #[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct Touched {
@@ -324,7 +331,12 @@ impl MetadataImage {
             }
             MetadataRecord::Partition { topic, partition, state } => {
                 let registered = self.topics.get_mut(topic).ok_or(ReplayError::UnknownTopic(*topic))?;
-                registered.partitions.insert(*partition, state.clone());
+                let before = registered.partitions.insert(*partition, state.clone());
+                if before.is_some_and(|before| only_reordered(state, &before)) {
+                    // No step of the partition either.
+                    self.offset = offset;
+                    return Ok(());
+                }
                 touched.partitions.insert(TopicPartition { topic: *topic, partition: *partition });
             }
             MetadataRecord::ProducerIds { next } => self.next_producer_id = *next,

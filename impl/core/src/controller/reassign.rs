@@ -8,13 +8,15 @@ use bellwether_wire::ResponseError;
 use super::change::{Target, record};
 use super::create::{TopicError, check_replicas, refuse};
 use super::{Controller, Decision};
+use crate::image::only_reordered;
 
 impl Controller {
     /// AlterPartitionReassignments, for one partition: it is to have these replicas, the preferred leader first; `None` takes
     /// back the reassignment that is going on. Event `reassign`, unless nothing changes.
     ///
     /// The new replicas are added, and those that are to go stay until all that are wanted are in the ISR: at once, or with the
-    /// AlterPartition that makes it so. Whoever asks again asks for something else from the present replicas.
+    /// AlterPartition that makes it so. Whoever asks again asks for something else from the present replicas. Another order of the
+    /// same replicas is a record and no event.
     ///
     /// UNKNOWN_TOPIC_OR_PARTITION; INVALID_REPLICA_ASSIGNMENT; INVALID_REPLICATION_FACTOR if it changes and may not (KIP-860);
     /// NO_REASSIGNMENT_IN_PROGRESS.
@@ -39,6 +41,11 @@ impl Controller {
         let (leader, target) = self.reassigned(tp, state, target);
         if state.leader == leader && Target::of(state) == target {
             return self.reply(Ok(()));
+        }
+        let reordered = PartitionState { replicas: target.replicas.clone(), ..state.clone() };
+        if state.leader == leader && Target::of(&reordered) == target && only_reordered(&reordered, state) {
+            // Who is preferred concerns elections to come, and no replica: no step of the partition.
+            return self.commit(vec![record(tp, reordered)], |_| (Vec::new(), Ok(())));
         }
         let next = self.successor(state, leader, target);
         let change = Change { tp, state: next.clone() };

@@ -2,6 +2,7 @@
 //!
 //! Brokers 1, 2 and 3 hold the partition; the broker epoch of broker `n` is `10 * n` unless a test says otherwise.
 
+mod assignment;
 mod cluster;
 mod garbage;
 mod replication;
