@@ -88,8 +88,7 @@ impl Replication {
             let targets = (1..=all.0).map(BrokerSet).filter(|t| all.includes(*t) && near(t)).map(Some);
             let back = now.is_reassigning().then_some(None);
             for target in targets.chain(back) {
-                let entry = step::reassigned(now, target, &self.config).filter(|entry| step::moves(now, entry));
-                let Some(entry) = entry else { continue };
+                let Some(entry) = step::reassigned(now, target, &self.config) else { continue };
                 let leaders = self.after_assignment(state, &entry);
                 out.extend(leaders.into_iter().map(|leader| Action::Reassign { target, leader }));
             }

@@ -15,7 +15,7 @@ use bellwether_trace::Rule;
 pub use controller::{Departure, alter_decision, altered, departed, electable};
 pub use fetch::{fetch_verdict, fetched_outcome};
 pub use leader::high_watermark_limit;
-pub use reassign::{keeps_leader, moves, reassigned};
+pub use reassign::{keeps_leader, reassigned};
 
 use super::action::{Action, Config, Refusal};
 use super::log::Log;

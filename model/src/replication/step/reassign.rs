@@ -8,7 +8,8 @@ use crate::replication::action::{Config, Refusal};
 use crate::replication::log::Log;
 use crate::replication::state::{BrokerId, BrokerSet, MetaEntry, State};
 
-/// The partition when these replicas are wanted, before the election that may follow; none if that cannot be. Without a target the reassignment that is going on is taken back.
+/// The partition when other replicas are wanted, before the election that may follow; none if that changes nothing, or
+/// cannot be. Without a target the reassignment that is going on is taken back.
 /// (`ReplicationControlManager.changePartitionReassignment`, `PartitionReassignmentRevert`)
 pub fn reassigned(entry: &MetaEntry, target: Option<BrokerSet>, config: &Config) -> Option<MetaEntry> {
     let mut next = *entry;
@@ -31,16 +32,10 @@ pub fn reassigned(entry: &MetaEntry, target: Option<BrokerSet>, config: &Config)
         }
     }
     populate_elr(&mut next, entry.isr, None, config);
-    if !moves(entry, &next) {
-        // Their order may be another one.
-        next.partition_epoch += 1;
-    }
-    (!next.replicas.is_empty()).then_some(next)
-}
-
-/// Whether other replicas are assigned, added or removed.
-pub fn moves(old: &MetaEntry, new: &MetaEntry) -> bool {
-    (new.replicas, new.adding, new.removing) != (old.replicas, old.adding, old.removing)
+    let changes = (next.replicas, next.adding, next.removing) != (entry.replicas, entry.adding, entry.removing);
+    // Asking for what is there already may still find a leader.
+    let elects = !keeps_leader(entry, &next, config);
+    ((changes || elects) && !next.replicas.is_empty()).then_some(next)
 }
 
 /// Removes the replicas that are to go, if those that stay are all in the ISR; says whether there was a reassignment and it
@@ -92,7 +87,8 @@ pub(super) fn reassign<L: Log>(
     require(target.is_none_or(|t| !t.is_empty()), "a partition has at least one replica")?;
     require(target.is_some() || old.is_reassigning(), "no reassignment is going on")?;
     in_budget(state.used.reassigns, 1, config.budget.reassigns)?;
-    let nothing = Refusal { rule: None, why: "none of the replicas that stay is in the ISR" };
+    let nothing =
+        Refusal { rule: None, why: "the replicas are these already, or none of those that stay is in the ISR" };
     let mut entry = reassigned(&old, target, config).ok_or(nothing)?;
     let costs = assign(&old, &mut entry, leader, config)?;
     state.used.reassigns += 1;
