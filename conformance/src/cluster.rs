@@ -192,7 +192,13 @@ impl Cluster {
             .map_err(|e| ClusterError::Io { what: format!("cannot signal node {node}"), source: e.into() })
     }
 
-    /// Brings back a node that was killed: the same data and port, a new trace file.
+    /// Stops a node with SIGTERM, in bounded time.
+    pub async fn terminate(&mut self, node: NodeId) -> Result<(), ClusterError> {
+        self.check_alive()?;
+        self.stop_nodes(vec![node]).await
+    }
+
+    /// Brings back a node that was killed or stopped: the same data and port, a new trace file.
     pub async fn restart(&mut self, node: NodeId) -> Result<(), ClusterError> {
         if !self.ports.contains_key(&node) || self.processes.contains_key(&node) {
             return Err(ClusterError::NoSuchNode(node));
@@ -201,7 +207,7 @@ impl Cluster {
         self.wait_ready(node).await
     }
 
-    /// Nodes that were killed, or whose start failed, and that have not come back.
+    /// Nodes that were killed or stopped, or whose start failed, and that have not come back.
     pub fn down(&self) -> Vec<NodeId> {
         self.ports.keys().copied().filter(|node| !self.processes.contains_key(node)).collect()
     }

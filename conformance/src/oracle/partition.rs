@@ -200,6 +200,11 @@ impl PartitionOracle {
                 if self.highest.get(usize::from(broker)).is_some_and(|h| high_watermark > *h) {
                     return Err(Why::new("the recovered high watermark is one that this replica never had"));
                 }
+                // A leader may answer what was parked with it when its follower has long started anew.
+                let fetches = self.state.broker(broker).map(|b| b.fetches.clone()).unwrap_or_default();
+                for flight in fetches.into_iter().filter(|f| f.phase == Phase::Received) {
+                    self.keep_given_up(broker, flight);
+                }
                 self.requests_to(broker)
             }
             Action::Fetch { follower, leader } => {
