@@ -14,6 +14,7 @@ const PAGES: &[(&str, &str)] = &[
     ("specs/replication.md", include_str!("../specs/replication.md")),
     ("specs/acks.md", include_str!("../specs/acks.md")),
     ("specs/election.md", include_str!("../specs/election.md")),
+    ("specs/reassignment.md", include_str!("../specs/reassignment.md")),
     ("specs/deviations.md", include_str!("../specs/deviations.md")),
 ];
 

@@ -13,15 +13,15 @@
 (* A state after a step is brought into its normal form, as in the Rust,   *)
 (* unless NormalForm is FALSE: then more states mean the same.             *)
 (***************************************************************************)
-EXTENDS Naturals, Sequences, FiniteSets, TLC
+EXTENDS Naturals, Sequences, FiniteSets, Bags, TLC
 
 CONSTANTS
     Brokers,        \* the replicas
     FirstLeader,    \* the one that leads at first
     None,
     \* bounds.rs: how much is written, and how much may go wrong
-    Records, Acks, Reads, MinIsr, Unclean, Elr,
-    Crashes, Lossy, Stops, Fences, Shrinks, Elections, Retries, Flights, Loss,
+    Records, Batch, Acks, Reads, MinIsr, Unclean, Elr,
+    Crashes, Lossy, Stops, Fences, Shrinks, Elections, Retries, Flights, Loss, Stale,
     RulesOff,       \* the ids of the rules that a mutant lacks
     NormalForm      \* whether states are brought into their normal form
 
@@ -132,12 +132,16 @@ Initial ==
             [alive |-> TRUE, lossy |-> FALSE, clean |-> FALSE, incarnation |-> 1, applied |-> 1,
              log |-> IF b = FirstLeader THEN BeginEpoch(EmptyLog, 0) ELSE EmptyLog,
              high_watermark |-> 0, isr |-> Brokers, partition_epoch |-> 0, pending |-> None, alter |-> None,
-             epoch_start |-> 0, remote |-> NoRemotes, waiting |-> <<>>, fetches |-> [l \in Brokers |-> None]]
+             epoch_start |-> 0, remote |-> NoRemotes, waiting |-> <<>>, fetches |-> [l \in Brokers |-> None],
+             \* Fetches that a newer one has superseded, and that are on their way all the same; any number alike.
+             stale |-> EmptyBag]
     IN  [metadata |-> <<entry>>,
          brokers |-> [b \in Brokers |-> broker(b)],
          seen |-> <<>>, acked_all |-> <<>>, acked_one |-> <<>>,
+         \* Records, by number, whose batch goes on with the next number.
+         joined |-> {},
          used |-> [records |-> 0, crashes |-> 0, lossy |-> 0, stops |-> 0, fences |-> 0, shrinks |-> 0,
-                   elections |-> 0, retries |-> 0, unclean |-> 0, standing |-> 0]]
+                   elections |-> 0, retries |-> 0, stale |-> 0, unclean |-> 0, standing |-> 0]]
 
 \* What is gone when the process is.
 ForgetVolatile(b) ==
@@ -155,6 +159,24 @@ CurrentLeader(s) ==
     LET now == Controller(s)
         l   == now.leader
     IN  IF l # None /\ Leads(s, l) /\ View(s, l).leader_epoch = now.leader_epoch THEN l ELSE None
+
+\* Whether no batch of a log lies on both sides of this offset: batches are written, sent and kept as they are.
+EndsBatch(s, log, offset) == offset = 0 \/ log.records[offset].id \notin s.joined
+
+\* The fetches of a broker that are on their way. `late': a newer one has superseded it.
+OnTheWay(s, id) ==
+    {[late |-> FALSE, flight |-> f] : f \in {s.brokers[id].fetches[l] : l \in Brokers} \ {None}}
+    \union {[late |-> TRUE, flight |-> f] : f \in BagToSet(s.brokers[id].stale)}
+
+\* One of them has become another, or None.
+Becomes(s, id, fetch, flight) ==
+    IF fetch.late
+    THEN [s EXCEPT !.brokers[id].stale =
+             (@ (-) SetToBag({fetch.flight})) (+) (IF flight = None THEN EmptyBag ELSE SetToBag({flight}))]
+    ELSE [s EXCEPT !.brokers[id].fetches[fetch.flight.leader] = flight]
+
+\* Those in a bag that pass a test.
+Only(bag, Passes(_)) == [f \in {f \in BagToSet(bag) : Passes(f)} |-> bag[f]]
 
 MaximalIsr(b) == IF b.pending = None THEN b.isr ELSE b.isr \union b.pending
 
@@ -197,6 +219,7 @@ ForgetTheUnread(s) ==
                 follow == view # None /\ ~leads
             IN  [b EXCEPT
                     !.fetches = [l \in Brokers |-> IF @[l] # None /\ DeadLetter(s, id, @[l]) THEN None ELSE @[l]],
+                    !.stale = IF @ = EmptyBag THEN @ ELSE Only(@, LAMBDA f : ~DeadLetter(s, id, f)),
                     !.alter = IF @ # None /\ SettledAlter(s, id) THEN None ELSE @,
                     !.clean = @ /\ Elr,
                     !.isr = IF follow THEN view.isr ELSE @,
@@ -244,7 +267,7 @@ RebaseIncarnations(s, i) ==
     LET mentions ==
             {s.metadata[e].incarnations[i] : e \in DOMAIN s.metadata}
             \union {s.brokers[i].incarnation}
-            \union {s.brokers[i].fetches[l].incarnation : l \in {l \in Brokers : s.brokers[i].fetches[l] # None}}
+            \union {fetch.flight.incarnation : fetch \in OnTheWay(s, i)}
             \union {s.brokers[j].remote[i].incarnation : j \in {j \in Brokers : s.brokers[j].remote[i] # None}}
             \union UNION {{s.brokers[j].alter.incarnations[i]} \union (IF i = j THEN {s.brokers[j].alter.incarnation} ELSE {})
                              : j \in {j \in Brokers : s.brokers[j].alter # None}}
@@ -254,10 +277,12 @@ RebaseIncarnations(s, i) ==
                        ELSE [a EXCEPT !.incarnations[i] = lower(@), !.incarnation = IF i = j THEN lower(@) ELSE @]
         remote(r) == IF r = None THEN None ELSE [r EXCEPT !.incarnation = lower(@)]
         flight(f) == IF f = None THEN None ELSE [f EXCEPT !.incarnation = lower(@)]
+        stale(bag) == [f \in {flight(old) : old \in BagToSet(bag)} |-> bag[[f EXCEPT !.incarnation = @ + less]]]
         broker(j, b) ==
             [b EXCEPT !.alter = alter(j, @), !.remote[i] = remote(@),
                       !.incarnation = IF i = j THEN lower(@) ELSE @,
-                      !.fetches = IF i = j THEN [l \in Brokers |-> flight(@[l])] ELSE @]
+                      !.fetches = IF i = j THEN [l \in Brokers |-> flight(@[l])] ELSE @,
+                      !.stale = IF i = j /\ @ # EmptyBag THEN stale(@) ELSE @]
     IN  IF s.brokers[i].incarnation = 1 \/ less = 0 THEN s
         ELSE [s EXCEPT
                 !.metadata = [e \in DOMAIN @ |-> [@[e] EXCEPT !.incarnations[i] = lower(@)]],
@@ -447,9 +472,12 @@ Down(s, id, keep, hw) ==
         down   == [ForgetVolatile(b) EXCEPT
                       !.alive = FALSE, !.log = Truncate(@, keep), !.high_watermark = hw,
                       !.alter = IF @ # None /\ @.status = "Sent" THEN @ ELSE None,
-                      !.fetches = [l \in Brokers |-> own(@[l])]]
+                      !.fetches = [l \in Brokers |-> own(@[l])],
+                      !.stale = IF @ = EmptyBag THEN @ ELSE Only(@, LAMBDA f : own(f) # None)]
+        sent(f) == f.leader # id \/ to(f) # None
     IN  [s EXCEPT !.brokers = [other \in Brokers |->
-                      IF other = id THEN down ELSE [@[other] EXCEPT !.fetches[id] = to(@)]]]
+                      IF other = id THEN down
+                      ELSE [@[other] EXCEPT !.fetches[id] = to(@), !.stale = IF @ = EmptyBag THEN @ ELSE Only(@, sent)]]]
 
 \* Those that run, with a checkpoint that their log reaches.
 Stoppable(s) == {id \in Brokers : s.brokers[id].alive /\ s.brokers[id].high_watermark <= End(s.brokers[id].log)}
@@ -464,7 +492,8 @@ Crash(s) ==
         ELSE {crashed(id, End(s.brokers[id].log), s.brokers[id].high_watermark) : id \in Stoppable(s)}
              \union
              IF s.used.lossy >= Lossy THEN {}
-             ELSE UNION {{crashed(id, keep, 0) : keep \in {k \in 0..End(s.brokers[id].log) : k < End(s.brokers[id].log)}}
+             ELSE UNION {LET log == s.brokers[id].log
+                         IN  {crashed(id, keep, 0) : keep \in {k \in 0..End(log) : k < End(log) /\ EndsBatch(s, log, k)}}
                             : id \in {id \in Brokers : s.brokers[id].alive}}
 
 \* A clean stop loses nothing. The marker holds the broker epoch, so whoever has not registered can prove nothing by it.
@@ -527,17 +556,21 @@ Wait(waiting, end) ==
     SelectSeq(waiting, LAMBDA w : w <= end) \o <<end>> \o SelectSeq(waiting, LAMBDA w : w > end)
 
 Produce(s) ==
-    LET produced(id, acks) ==
+    LET produced(id, acks, count) ==
             LET b     == s.brokers[id]
-                log   == AppendRecord(b.log, [id |-> s.used.records, epoch |-> View(s, id).leader_epoch])
+                first == s.used.records
+                batch == [i \in 1..count |-> [id |-> first + i - 1, epoch |-> View(s, id).leader_epoch]]
+                log   == Extend(b.log, batch)
                 waits == acks = "all" /\ Leads(s, id)
-            IN  [s EXCEPT !.used.records = @ + 1,
+            IN  [s EXCEPT !.used.records = @ + count,
+                          !.joined = @ \union {batch[i].id : i \in 1..(count - 1)},
                           !.brokers[id].log = log,
                           !.brokers[id].waiting = IF waits THEN Wait(@, End(log)) ELSE @,
                           !.acked_one = IF acks = "1" THEN Lengthen(@, log, End(log)) ELSE @]
         may(id, acks) == acks = "all" /\ AckMinIsr => EnoughInSync(s.brokers[id])
     IN  IF s.used.records >= Records THEN {}
-        ELSE UNION {{produced(id, acks) : acks \in {a \in Acks : may(id, a)}}
+        ELSE UNION {{produced(id, acks, count)
+                        : acks \in {a \in Acks : may(id, a)}, count \in 1..Min(Batch, Records - s.used.records)}
                 : id \in {id \in Brokers : Leads(s, id) \/ (~ProduceLeader /\ View(s, id) # None)}}
 
 \* The leader refuses acks=all for want of in-sync replicas: nothing changes.
@@ -549,7 +582,7 @@ Reject(s) ==
 Duplicate(s) ==
     IF s.used.retries >= Retries \/ "all" \notin Acks THEN {}
     ELSE UNION {{[s EXCEPT !.used.retries = @ + 1, !.brokers[id].waiting = Wait(@, end)]
-                    : end \in 1..End(s.brokers[id].log)}
+                    : end \in {end \in 1..End(s.brokers[id].log) : EndsBatch(s, s.brokers[id].log, end)}}
             : id \in Leaders(s)}
 
 Ack(s) ==
@@ -603,21 +636,25 @@ ToAsk(s, id) ==
     LET view == View(s, id)
     IN  IF view = None THEN {}
         ELSE IF view.leader \in {None, id} THEN {}
-        ELSE IF Asked(s, id, view.leader) THEN {} ELSE {view.leader}
+        ELSE IF Asked(s, id, view.leader) /\ s.used.stale >= Stale THEN {} ELSE {view.leader}
 
 Sent(s, id, leader) ==
     LET f == s.brokers[id]
         flight == [leader |-> leader, leader_epoch |-> View(s, id).leader_epoch, fetch_offset |-> End(f.log),
                    last_fetched_epoch |-> LatestEpoch(f.log), incarnation |-> f.incarnation,
                    phase |-> "Requested", answer |-> None]
+        old  == f.fetches[leader]
+        late == old # None /\ s.used.stale < Stale
     IN  [s EXCEPT !.brokers[id].fetches =
-            [l \in Brokers |-> IF l = leader THEN flight ELSE IF Flights = 1 THEN None ELSE @[l]]]
+                     [l \in Brokers |-> IF l = leader THEN flight ELSE IF Flights = 1 THEN None ELSE @[l]],
+                  !.brokers[id].stale = IF late THEN @ (+) SetToBag({old}) ELSE @,
+                  !.used.stale = IF late THEN @ + 1 ELSE @]
 
 Fetch(s) == UNION {{Sent(s, id, leader) : leader \in ToAsk(s, id)} : id \in Brokers}
 
 \* What the leader makes of the fetch, in Kafka's order: "Received", "Error", or <<epoch, end>> where the logs diverge.
-FetchVerdict(s, id, leader) ==
-    LET flight == s.brokers[id].fetches[leader]
+FetchVerdict(s, id, flight) ==
+    LET leader == flight.leader
         l      == s.brokers[leader]
         view   == View(s, leader)
         last   == flight.last_fetched_epoch
@@ -635,54 +672,54 @@ FetchVerdict(s, id, leader) ==
         ELSE [phase |-> offset, answer |-> None]
 
 Receive(s) ==
-    LET received(id, leader) ==
+    LET received(id, fetch) ==
             LET f       == s.brokers[id]
-                flight  == f.fetches[leader]
-                verdict == FetchVerdict(s, id, leader)
+                flight  == fetch.flight
+                verdict == FetchVerdict(s, id, flight)
                 update  == verdict.phase = "Received" \/ (verdict.phase = "Diverging" /\ ~FetchDivergingNoUpdate)
                 answered == [flight EXCEPT !.phase = verdict.phase, !.answer = verdict.answer]
                 \* A request outlives its sender, an answer does not find it.
                 there   == f.alive /\ f.incarnation = flight.incarnation
                 remote  == [end |-> flight.fetch_offset, incarnation |-> flight.incarnation]
-            IN  [s EXCEPT !.brokers[id].fetches[leader] = IF there THEN answered ELSE None,
-                          !.brokers[leader].remote[id] = IF update THEN remote ELSE @]
-        requested(id) == {leader \in Brokers :
-            /\ s.brokers[id].fetches[leader] # None
-            /\ s.brokers[id].fetches[leader].phase = "Requested"
-            /\ s.brokers[leader].alive}
-    IN  UNION {{received(id, leader) : leader \in requested(id)} : id \in Brokers}
+            IN  [Becomes(s, id, fetch, IF there THEN answered ELSE None) EXCEPT
+                    !.brokers[flight.leader].remote[id] = IF update THEN remote ELSE @]
+        requested(id) == {fetch \in OnTheWay(s, id) :
+            fetch.flight.phase = "Requested" /\ s.brokers[fetch.flight.leader].alive}
+    IN  UNION {{received(id, fetch) : fetch \in requested(id)} : id \in Brokers}
 
 \* The ends that a response to a parked fetch may have; if `most', only the largest.
-Responses(s, id, leader, most) ==
-    LET flight  == s.brokers[id].fetches[leader]
+Responses(s, id, flight, most) ==
+    LET leader  == flight.leader
         l       == s.brokers[leader]
         end     == End(l.log)
         from    == flight.fetch_offset
         current == Leads(s, leader) /\ (View(s, leader).leader_epoch = flight.leader_epoch \/ ~FetchLeaderEpoch)
+        said == [end |-> from, incarnation |-> flight.incarnation]
+        overtaken == Stale > 0 /\ l.remote[id] # said
         records(to) == [flight EXCEPT !.phase = "Records",
                             !.answer = [records |-> Slice(l.log, from, to), high_watermark |-> l.high_watermark]]
     IN  IF ~current \/ from > end THEN {[flight EXCEPT !.phase = "Error"]}
-        ELSE IF from < end THEN {records(to) : to \in IF most THEN {end} ELSE (from + 1)..end}
-        \* An empty response that teaches the follower nothing is as good as a fetch that stays parked.
-        ELSE IF Min(l.high_watermark, end) # s.brokers[id].high_watermark THEN {records(end)}
+        ELSE IF from < end
+        THEN {records(to) : to \in IF most THEN {end} ELSE {to \in (from + 1)..end : EndsBatch(s, l.log, to)}}
+        \* An empty response that teaches the follower nothing is as good as a fetch that stays parked, unless an older fetch
+        \* has come in after this one: then the follower has to ask again.
+        ELSE IF Min(l.high_watermark, end) # s.brokers[id].high_watermark \/ overtaken THEN {records(end)}
         ELSE {}
 
-Parked(s, id) == {leader \in Brokers :
-    /\ s.brokers[id].fetches[leader] # None
-    /\ s.brokers[id].fetches[leader].phase = "Received"
-    /\ s.brokers[leader].alive}
+Parked(s, id) == {fetch \in OnTheWay(s, id) :
+    fetch.flight.phase = "Received" /\ s.brokers[fetch.flight.leader].alive}
 
 RespondUpTo(s, most) ==
-    UNION {UNION {{[s EXCEPT !.brokers[id].fetches[leader] = flight] : flight \in Responses(s, id, leader, most)}
-                    : leader \in Parked(s, id)}
+    UNION {UNION {{Becomes(s, id, fetch, flight) : flight \in Responses(s, id, fetch.flight, most)}
+                    : fetch \in Parked(s, id)}
             : id \in Brokers}
 
 Respond(s) == RespondUpTo(s, FALSE)
 
 \* What a follower does with the response on its way to it: its log and its high watermark afterwards.
-FetchedOutcome(s, id, leader) ==
+FetchedOutcome(s, id, flight) ==
     LET f       == s.brokers[id]
-        flight  == f.fetches[leader]
+        leader  == flight.leader
         view    == View(s, id)
         end     == End(f.log)
         current == view # None /\ view.leader = leader /\ view.leader_epoch = flight.leader_epoch
@@ -702,18 +739,15 @@ FetchedOutcome(s, id, leader) ==
         ELSE LET log == Extend(f.log, flight.answer.records)
              IN  [effect |-> "Appended", log |-> log, high_watermark |-> Min(flight.answer.high_watermark, End(log))]
 
-Answered(s, id) == {leader \in Brokers :
-    /\ s.brokers[id].fetches[leader] # None
-    /\ s.brokers[id].fetches[leader].phase \in {"Error", "Diverging", "Records"}
-    /\ s.brokers[id].alive}
+Answered(s, id) == {fetch \in OnTheWay(s, id) :
+    fetch.flight.phase \in {"Error", "Diverging", "Records"} /\ s.brokers[id].alive}
 
 Fetched(s) ==
-    LET fetched(id, leader) ==
-            LET outcome == FetchedOutcome(s, id, leader)
-            IN  [s EXCEPT !.brokers[id].fetches[leader] = None,
-                          !.brokers[id].log = outcome.log,
-                          !.brokers[id].high_watermark = outcome.high_watermark]
-    IN  UNION {{fetched(id, leader) : leader \in Answered(s, id)} : id \in Brokers}
+    LET fetched(id, fetch) ==
+            LET outcome == FetchedOutcome(s, id, fetch.flight)
+            IN  [Becomes(s, id, fetch, None) EXCEPT
+                    !.brokers[id].log = outcome.log, !.brokers[id].high_watermark = outcome.high_watermark]
+    IN  UNION {{fetched(id, fetch) : fetch \in Answered(s, id)} : id \in Brokers}
 
 -----------------------------------------------------------------------------
 (* step/isr.rs                                                             *)
@@ -893,10 +927,9 @@ LastReplicaStanding == state.used.unclean = 0 /\ state.used.standing > 0 /\ Lost
 UncleanLoses        == state.used.unclean > 0 /\ state.used.lossy = 0 /\ Lost(state.acked_all)
 AckedAllHappens     == Len(state.acked_all) > 0
 TruncationHappens ==
-    \E id \in Brokers : \E leader \in Brokers :
-        LET f == state.brokers[id]
-        IN  /\ f.alive /\ f.fetches[leader] # None /\ f.fetches[leader].phase = "Diverging"
-            /\ End(FetchedOutcome(state, id, leader).log) < End(f.log)
+    \E id \in Brokers : \E fetch \in Answered(state, id) :
+        /\ fetch.flight.phase = "Diverging"
+        /\ End(FetchedOutcome(state, id, fetch.flight).log) < End(state.brokers[id].log)
 
 \* For TLC: the depth of the first witness is the length of the counterexample to its absence.
 NoAckedOneIsLost      == ~AckedOneIsLost

@@ -24,7 +24,8 @@ WithoutTheRefused(s) ==
             /\ FetchLeaderEpoch /\ ElectionNewEpoch /\ RegistrationCatchUp
             /\ flight # None /\ flight.phase \in {"Requested", "Received"} /\ View(s, flight.leader) = None
     IN  [s EXCEPT !.brokers = [id \in Brokers |-> [@[id] EXCEPT
-            !.fetches = [l \in Brokers |-> IF refused(@[l]) THEN None ELSE @[l]]]]]
+            !.fetches = [l \in Brokers |-> IF refused(@[l]) THEN None ELSE @[l]],
+            !.stale = Only(@, LAMBDA f : ~refused(f))]]]
 
 Form(s) == InNormalForm(WithoutTheRefused(s))
 
@@ -50,14 +51,14 @@ Again(s) ==
 
 \* An empty response that teaches the follower nothing.
 Empty(s) ==
-    UNION {{[s EXCEPT !.brokers[id].fetches[leader].phase = "Records",
-                      !.brokers[id].fetches[leader].answer =
-                          [records |-> <<>>, high_watermark |-> s.brokers[leader].high_watermark]]
-            : leader \in {leader \in Parked(s, id) :
-                /\ Leads(s, leader)
-                /\ View(s, leader).leader_epoch = s.brokers[id].fetches[leader].leader_epoch
-                /\ s.brokers[id].fetches[leader].fetch_offset <= End(s.brokers[leader].log)}}
-        : id \in Brokers}
+    LET empty(f) == [f EXCEPT !.phase = "Records",
+                              !.answer = [records |-> <<>>, high_watermark |-> s.brokers[f.leader].high_watermark]]
+        current(f) ==
+            /\ Leads(s, f.leader)
+            /\ View(s, f.leader).leader_epoch = f.leader_epoch
+            /\ f.fetch_offset <= End(s.brokers[f.leader].log)
+    IN  UNION {{Becomes(s, id, fetch, empty(fetch.flight)) : fetch \in {p \in Parked(s, id) : current(p.flight)}}
+                : id \in Brokers}
 
 UnreducedSpec == Init /\ [][Next \/ To(Partial(state)) \/ To(Again(state)) \/ To(Empty(state))]_state
 

@@ -68,14 +68,15 @@ TWINS = {
     "replication": Twin(
         module="Replication",
         keys={
-            "Brokers": "brokers", "Records": "records", "Acks": {"0": "acks0", "1": "acks1", "all": "acks-all"},
+            "Brokers": "brokers", "Records": "records", "Batch": "batch", "Acks": {"0": "acks0", "1": "acks1", "all": "acks-all"},
             "Reads": "reads", "MinIsr": "min-isr", "Unclean": "unclean", "Elr": "elr", "Crashes": "crashes",
             "Lossy": "lossy", "Stops": "stops", "Fences": "fences", "Shrinks": "shrinks", "Elections": "elections",
-            "Retries": "retries", "Flights": "flights", "Loss": "loss",
+            "Retries": "retries", "Flights": "flights", "Loss": "loss", "Stale": "stale",
         },
         fixed=["FirstLeader", "None", "NormalForm"],
         bounds=[
             "still", "back-again", "election", "elections", "crash", "loss", "fence", "network", "flights", "unclean",
+            "batch", "late-loss", "late-records", "late-election",
             "elr", "elr-loss", "elr-shrink", "elr-standing", "elr-unclean",
         ],
         mutants={
@@ -85,7 +86,7 @@ TWINS = {
             "crash": ["high-watermark.min-isr", "acks.min-isr"],
             "loss": [
                 "isr.expand-epoch-start", "isr.expand-broker-epoch", "alter-partition.broker-epoch",
-                "fetch.broker-epoch", "registration.leaves-isr", "registration.catch-up",
+                "registration.leaves-isr", "registration.catch-up",
             ],
             "fence": [
                 "high-watermark.maximal-isr", "isr.expand-high-watermark", "isr.expand-unfenced",
@@ -94,17 +95,16 @@ TWINS = {
             ],
             "back-again": ["fetch.leader-epoch"],
             "divergence": ["truncate.common-epoch"],
-            "flights": [
-                "leader.forgets-followers", "fetch.response-epoch", "fetch.response-offset", "fetch.response-last-epoch",
-            ],
+            "flights": ["leader.forgets-followers", "fetch.response-epoch"],
+            "late-loss": ["fetch.broker-epoch"],
+            "late-records": ["fetch.response-offset"],
+            "late-election": ["fetch.response-last-epoch"],
             "elr-loss": ["registration.clean-proof", "elr.unclean-leaves"],
             "elr-shrink": ["elr.below-min-isr", "election.last-known-leader"],
             "elr-election": ["election.elr-when-isr-empty"],
             "elr-members": ["elr.from-isr"],
         },
         without={
-            "batch": (1, "batches of several records"),
-            "stale": (0, "fetches that a newer one has superseded and that arrive all the same"),
             "spares": (0, "brokers that become replicas"),
             "reassigns": (0, "reassignments"),
             "shutdowns": (0, "controlled shutdowns"),
@@ -494,9 +494,9 @@ class Runner:
             self.say("|---|---:|---:|---:|---:|---:|---:|---:|")
         for name, by in bounds.items():
             plain, merged = (f"{by[s]['distinct'][0]:,}" if s in by else "" for s in (False, True))
-            r = by.get(True) or by[False]
+            r, depth = by.get(True) or by[False], (by.get(False) or by[True])["depth"][0]
             cpu, mib = r["cpu"], [bytes_ / 2**20 for bytes_ in r["rss"]]
-            self.say(f"| {name} | {plain} | {merged} | {r['depth'][0]} | {cpu[0]:.2f}, {cpu[1]:.2f} | {r['cpu_ratio']:.0f} "
+            self.say(f"| {name} | {plain} | {merged} | {depth} | {cpu[0]:.2f}, {cpu[1]:.2f} | {r['cpu_ratio']:.0f} "
                      f"| {mib[0]:.0f}, {mib[1]:.0f} | {r['rss_ratio']:.0f} |")  # fmt: skip
         mutants = [r for r in self.results if "mutant" in r]
         if mutants:
