@@ -83,7 +83,7 @@ impl Topic {
 pub(crate) fn only_reordered(state: &PartitionState, before: &PartitionState) -> bool {
     let same = PartitionState { replicas: before.replicas.clone(), ..state.clone() } == *before;
     let sorted = |replicas: &[NodeId]| replicas.iter().copied().collect::<BTreeSet<_>>();
-    same && sorted(&state.replicas) == sorted(&before.replicas)
+    same && state.replicas != before.replicas && sorted(&state.replicas) == sorted(&before.replicas)
 }
 
 /// Whom a batch of records concerns.
