@@ -55,7 +55,10 @@ fn main() -> std::io::Result<()> {
     std::fs::remove_file(&path)?;
     for verdict in &verdicts {
         let (events, judged) = (verdict.events(), verdict.seconds);
-        println!("{events} events, {bytes} bytes, accepted: {}; {seconds:.1} s, {judged:.1} of them judging", verdict.accepted);
+        println!(
+            "{events} events, {bytes} bytes, accepted: {}; {seconds:.1} s, {judged:.1} of them judging",
+            verdict.accepted
+        );
     }
     Ok(())
 }
