@@ -25,7 +25,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use bellwether_log::{EpochCache, ProducerStates};
-use bellwether_trace::{ErrorCode, FetchAnswer, NodeId, TopicPartition};
+use bellwether_trace::{ErrorCode, FetchAnswer, NodeId, Rule, TopicPartition};
 use bellwether_wire::ResponseError;
 use bellwether_wire::batch::BatchHeader;
 
@@ -194,7 +194,9 @@ impl Partition {
 
     /// After a truncation: the producers' state is what the remaining batches say.
     pub fn rebuild_producers(&mut self, headers: impl Iterator<Item = BatchHeader>) {
-        self.producers = ProducerStates::rebuild(headers);
+        if self.rules.on(Rule::IdempotenceTruncation) {
+            self.producers = ProducerStates::rebuild(headers);
+        }
     }
 
     /// [`Partition::apply`], and what follows of it.
