@@ -159,3 +159,89 @@ pub fn in_order<L: Log>(log: &L, sent: Sent) -> bool {
         again || !later
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::replication::log::PackedLog;
+
+    fn log(ids: &[u32]) -> PackedLog {
+        let mut log = PackedLog::default();
+        ids.iter().for_each(|id| log.append(0, *id, 1));
+        log
+    }
+
+    fn batch(producer: u8, first: u32, count: u32) -> Batch {
+        Batch { producer, first, count }
+    }
+
+    /// 0 and 1 of the first producer, 2 of the second one, 3 of the first one in vain, 4 and 5 of the first one in one batch.
+    fn sent() -> Sent {
+        let mut sent = Sent::default();
+        for (next, batch) in [(0, batch(0, 0, 1)), (1, batch(0, 1, 1)), (2, batch(1, 2, 1)), (3, batch(0, 4, 2))] {
+            sent = sent.with(next, batch);
+        }
+        sent
+    }
+
+    #[test]
+    fn a_producer_sends_again_its_last_batches_as_they_were() {
+        let last = |producer, limit| sent().in_flight(producer, 6, limit).into_vec();
+        assert_eq!(last(0, 1), [batch(0, 4, 2)]);
+        assert_eq!(last(0, 3), [batch(0, 4, 2), batch(0, 3, 1), batch(0, 1, 1)]);
+        assert_eq!(last(0, 5).len(), 4);
+        assert_eq!(last(1, 5), [batch(1, 2, 1)]);
+    }
+
+    #[test]
+    fn each_producer_counts_its_own_records() {
+        let sequences = |ids: &[u32]| ids.iter().map(|id| sent().sequence(*id)).collect::<Vec<_>>();
+        assert_eq!(sequences(&[0, 1, 3, 4, 5]), [0, 1, 2, 3, 4]);
+        assert_eq!(sequences(&[2]), [0]);
+        assert_eq!((0..6).filter(|id| sent().ends_batch(*id)).collect::<Vec<_>>(), [0, 1, 2, 3, 5]);
+    }
+
+    #[test]
+    fn order_is_where_a_record_stands_first_among_those_of_its_producer() {
+        for (ids, ordered, once) in [
+            (&[0, 1, 3][..], true, true),
+            (&[0, 3], true, true),
+            (&[1, 0], false, true),
+            (&[0, 1, 0], true, false),
+            (&[2, 0, 2, 1], true, false),
+            (&[3, 2, 1], false, true),
+        ] {
+            assert_eq!((in_order(&log(ids), sent()), no_duplicate(&log(ids))), (ordered, once), "{ids:?}");
+        }
+    }
+
+    #[test]
+    fn a_leader_knows_of_a_producer_what_its_log_says() {
+        let bound = crate::replication::Bound {
+            idempotent: true,
+            producers: 2,
+            in_flight: 2,
+            ..crate::replication::bounds::NOTHING
+        };
+        let judge = |ids: &[u32], b: Batch| {
+            let mut state: State<PackedLog> = State::initial(1, 0, 1, false);
+            state.brokers[0].log = log(ids);
+            verdict(&state, 0, sent(), b, &bound.config())
+        };
+        assert_eq!(judge(&[], batch(0, 3, 1)), Verdict::Append);
+        assert_eq!(judge(&[0, 2], batch(0, 1, 1)), Verdict::Append);
+        assert_eq!(judge(&[0, 2], batch(0, 3, 1)), Verdict::OutOfOrder);
+        assert_eq!(judge(&[0, 2, 1], batch(0, 0, 1)), Verdict::Duplicate { end: 1 });
+        assert_eq!(judge(&[0, 1, 2], batch(1, 2, 1)), Verdict::Duplicate { end: 3 });
+        assert_eq!(judge(&[0, 1, 3, 4, 5], batch(0, 4, 2)), Verdict::Duplicate { end: 5 });
+        // The first of six is no longer remembered, of five it is.
+        let long = Sent::default();
+        let mut state: State<PackedLog> = State::initial(1, 0, 1, false);
+        for (n, remembered) in [(5, true), (6, false)] {
+            state.brokers[0].log = log(&(0..n).collect::<Vec<_>>());
+            let known = verdict(&state, 0, long, batch(0, 0, 1), &bound.config());
+            assert_eq!(known == Verdict::Duplicate { end: 1 }, remembered, "{known:?}");
+            assert!(remembered || known == Verdict::OutOfOrder);
+        }
+    }
+}

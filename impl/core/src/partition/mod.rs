@@ -25,7 +25,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use bellwether_log::{EpochCache, ProducerStates};
-use bellwether_trace::{ErrorCode, FetchAnswer, NodeId, Rule, TopicPartition};
+use bellwether_trace::{ErrorCode, FetchAnswer, NodeId, TopicPartition};
 use bellwether_wire::ResponseError;
 use bellwether_wire::batch::BatchHeader;
 
@@ -190,13 +190,6 @@ impl Partition {
     /// join (replica.lag.time.max.ms). [`Partition::on_tick`] does it too.
     pub fn set_replica_lag(&mut self, lag: Millis) {
         self.replica_lag = Some(lag);
-    }
-
-    /// After a truncation: the producers' state is what the remaining batches say.
-    pub fn rebuild_producers(&mut self, headers: impl Iterator<Item = BatchHeader>) {
-        if self.rules.on(Rule::IdempotenceTruncation) {
-            self.producers = ProducerStates::rebuild(headers);
-        }
     }
 
     /// [`Partition::apply`], and what follows of it.
