@@ -10,7 +10,8 @@ use bellwether_model::guarantees::{self, Limits, Question, Setting, Table};
 
 use crate::check::{Format, bytes, progress_bar};
 
-/// Derive which promise holds in which configuration: acks, min.insync.replicas, election, and crashes that lose records.
+/// Derive which promise holds in which configuration: acks, min.insync.replicas, election, idempotence, and crashes that lose
+/// records.
 ///
 /// Each row is explored in the full protocol: "may" has a shortest exchange, "never" its exhausted bounds. Exit code 0: the
 /// table is derived; 1: something may happen that Kafka's documents exclude, or the page is stale; 2: wrong use; 3: stopped
@@ -57,7 +58,11 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let bar = progress_bar(args.format == Format::Human);
     let told = |nth: usize, s: &Setting| {
         let (acks, min) = (s.acks.name(), s.min_insync_replicas);
-        let what = format!("acks={acks}, min.insync.replicas={min}, {}, {} lossy", s.election.words(), s.lossy_crashes);
+        let mut what =
+            format!("acks={acks}, min.insync.replicas={min}, {}, {} lossy", s.election.words(), s.lossy_crashes);
+        if s.idempotence {
+            what.push_str(", idempotence");
+        }
         bar.set_prefix(format!("row {} of {}: {what}", nth + 1, settings.len()));
     };
     let tick = |depth: u32, states: u64, _: u64| {
@@ -95,12 +100,8 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
 fn human(table: &Table, elapsed: Duration) -> String {
     let mut out = guarantees::lines(table);
     for row in &table.rows {
-        let broken = |q, word: Option<&str>, fails| row.config.promised(q) && word == Some(fails);
-        let witnesses = row.witness.as_ref();
-        let lose = witnesses.and_then(|w| w.lose.as_ref()).filter(|_| broken(Question::Lose, row.lose, "may"));
-        let reread = witnesses.and_then(|w| w.reread.as_ref());
-        let reread = reread.filter(|_| broken(Question::Reread, row.reread, "may-change"));
-        for witness in [lose, reread].into_iter().flatten() {
+        let promised = Question::ALL.into_iter().filter(|q| row.config.promised(*q));
+        for witness in promised.filter_map(|q| row.witness.as_ref()?.of(q)) {
             out.push_str(&format!("\nBROKEN, though Kafka promises it: {:?}\n{}", row.config, witness.numbered()));
         }
     }

@@ -18,12 +18,14 @@ fn a_table_that_was_cut_short_exits_with_3_and_is_written_nowhere() {
     assert_eq!((out.status.code(), &table["command"], &table["ok"]), (Some(3), &"guarantees".into(), &false.into()));
     assert!(!page.exists() && !out.stderr.is_empty());
     let rows = table["rows"].as_array().unwrap();
-    assert_eq!(rows.len(), 54);
+    assert_eq!(rows.len(), 72);
     for row in rows {
         let null = |key: &str| row[key].is_null();
         assert!(null("duplicate") && null("reorder") && null("lose") && null("reread") && null("witness"), "{row}");
         assert!(row["complete"] == false && row["distinct"].is_u64(), "{row}");
     }
+    let idempotent = rows.iter().filter(|r| r["config"]["idempotence"] == true);
+    assert!(idempotent.clone().all(|r| r["config"]["acks"] == "all") && idempotent.count() == 18);
     let last = rows.iter().find(|r| r["config"]["acks"] == "all" && r["config"]["election"] == "clean-elr").unwrap();
     assert_eq!((&last["config"]["min_insync_replicas"], &last["config"]["lossy_crashes"]), (&1.into(), &0.into()));
 }

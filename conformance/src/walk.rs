@@ -260,7 +260,7 @@ impl Walk {
     /// A broker sends, shows and keeps whole batches.
     fn splits_a_batch(&self, place: usize, action: &Action) -> bool {
         let (b, offset) = match *action {
-            Action::Duplicate { broker, end } | Action::Read { broker, end } => (broker, end),
+            Action::Duplicate { broker, end, .. } | Action::Read { broker, end } => (broker, end),
             Action::HighWatermark { broker, to } => (broker, to),
             Action::Respond { leader, end, .. } => (leader, end),
             _ => return false,

@@ -43,6 +43,8 @@ pub struct Setting {
     pub election: Election,
     /// At most so many brokers stop at once and lose what they had not flushed.
     pub lossy_crashes: u32,
+    /// enable.idempotence: producers number what they send (KIP-98). It takes acks=all.
+    pub idempotence: bool,
 }
 
 fn acks_name<S: serde::Serializer>(acks: &Acks, serializer: S) -> Result<S::Ok, S::Error> {
@@ -56,19 +58,31 @@ impl Setting {
         for acks in [Acks::None, Acks::One, Acks::All] {
             for min_insync_replicas in [1, 2] {
                 for election in [Election::Clean, Election::CleanElr, Election::Unclean] {
-                    let with = |lossy_crashes| Setting { acks, min_insync_replicas, election, lossy_crashes };
+                    let idempotence = false;
+                    let with =
+                        |lossy_crashes| Setting { acks, min_insync_replicas, election, lossy_crashes, idempotence };
                     all.extend([0, 1, 2].map(with));
                 }
             }
         }
+        let numbered = |s: &Setting| Setting { idempotence: true, ..*s };
+        let idempotent: Vec<Setting> = all.iter().filter(|s| s.acks == Acks::All).map(numbered).collect();
+        all.extend(idempotent);
         all
     }
 
     /// Whether Kafka's documents promise an answer of `never`, or `same`: at least as much has to be derived.
     ///
     /// acks=all and consumers are promised everything as long as elections are clean and nothing is lost. With eligible leader
-    /// replicas that is so up to min.insync.replicas - 1 losses (KIP-966). acks=0 and acks=1 promise producers nothing.
+    /// replicas that is so up to min.insync.replicas - 1 losses (KIP-966). acks=0 and acks=1 promise producers nothing of
+    /// what becomes of a record. That none is there twice takes idempotence, or a producer that sends nothing again; that
+    /// they stay in order takes the same, or one request in flight.
     pub fn promised(&self, question: Question) -> bool {
+        match question {
+            Question::Duplicate | Question::Reorder => return self.idempotence || self.acks == Acks::None,
+            Question::ReorderInFlight1 => return true,
+            Question::Lose | Question::Reread => {}
+        }
         let survives = match self.election {
             Election::Unclean => false,
             Election::Clean => self.lossy_crashes == 0,
@@ -109,10 +123,12 @@ pub struct Row {
     pub lose: Option<&'static str>,
     /// May a record that a consumer has read change or vanish: `same`, `may-change`, or null: not decided.
     pub reread: Option<&'static str>,
-    /// May a record be in the log twice. Always null: the model has no producer that sends again.
+    /// May a record be in a log twice: `never`, `may`, or null: not decided.
     pub duplicate: Option<&'static str>,
-    /// May records change their order. Always null, for the same reason.
+    /// May a record stand in a log behind one that the same producer sent later, with several requests in flight.
     pub reorder: Option<&'static str>,
+    /// The same with one request in flight.
+    pub reorder_in_flight_1: Option<&'static str>,
     /// The shortest exchange for each promise that may fail; null if none does.
     pub witness: Option<Witnesses>,
     /// All states that were looked at for this row. Explorations that rows share count in each of them.
@@ -130,6 +146,26 @@ pub struct Witnesses {
     pub lose: Option<Witness>,
     /// How a record that was read changes or vanishes.
     pub reread: Option<Witness>,
+    /// How a record comes to be there twice.
+    pub duplicate: Option<Witness>,
+    /// How a record comes to stand behind a later one.
+    pub reorder: Option<Witness>,
+    /// The same with one request in flight.
+    pub reorder_in_flight_1: Option<Witness>,
+}
+
+impl Witnesses {
+    /// The one that answers a question.
+    pub fn of(&self, question: Question) -> Option<&Witness> {
+        match question {
+            Question::Lose => &self.lose,
+            Question::Reread => &self.reread,
+            Question::Duplicate => &self.duplicate,
+            Question::Reorder => &self.reorder,
+            Question::ReorderInFlight1 => &self.reorder_in_flight_1,
+        }
+        .as_ref()
+    }
 }
 
 /// A shortest way within its bound to a state in which a promise is broken.
@@ -147,6 +183,9 @@ pub struct Witness {
 pub struct Explored {
     pub lose: Vec<Exploration>,
     pub reread: Vec<Exploration>,
+    pub duplicate: Vec<Exploration>,
+    pub reorder: Vec<Exploration>,
+    pub reorder_in_flight_1: Vec<Exploration>,
 }
 
 /// One exploration.
@@ -172,7 +211,8 @@ impl Answer {
         self.witness.is_some() || self.explored.iter().all(|e| e.exhausted)
     }
 
-    fn word(&self, holds: &'static str, fails: &'static str) -> Option<&'static str> {
+    fn word(&self, question: Question) -> Option<&'static str> {
+        let (holds, fails) = question.words();
         match self.witness {
             Some(_) => Some(fails),
             None => self.complete().then_some(holds),
@@ -187,6 +227,8 @@ struct Made {
     question: Question,
     exploration: Exploration,
     witness: Option<Witness>,
+    /// It answers every question about what producers send again: nothing of the kind happens.
+    calm: bool,
 }
 
 /// Derives the rows of some configurations. `told` hears of each row, counted from 0, before it is worked on.
@@ -218,29 +260,76 @@ impl Table {
 
     /// Whether something may happen that Kafka's documents exclude.
     pub fn broken(&self) -> bool {
-        self.rows.iter().any(|r| {
-            r.config.promised(Question::Lose) && r.lose == Some("may")
-                || r.config.promised(Question::Reread) && r.reread == Some("may-change")
-        })
+        let broken = |r: &Row, q: Question| r.config.promised(q) && r.word(q) == Some(q.words().1);
+        self.rows.iter().any(|r| Question::ALL.iter().any(|q| broken(r, *q)))
+    }
+}
+
+impl Row {
+    /// The answer to a question; none if it is not decided.
+    pub fn word(&self, question: Question) -> Option<&'static str> {
+        match question {
+            Question::Lose => self.lose,
+            Question::Reread => self.reread,
+            Question::Duplicate => self.duplicate,
+            Question::Reorder => self.reorder,
+            Question::ReorderInFlight1 => self.reorder_in_flight_1,
+        }
+    }
+
+    /// What was explored for it.
+    pub fn explored(&self, question: Question) -> &[Exploration] {
+        match question {
+            Question::Lose => &self.explored.lose,
+            Question::Reread => &self.explored.reread,
+            Question::Duplicate => &self.explored.duplicate,
+            Question::Reorder => &self.explored.reorder,
+            Question::ReorderInFlight1 => &self.explored.reorder_in_flight_1,
+        }
     }
 }
 
 fn row(setting: Setting, limits: &Limits, made: &mut Vec<Made>, progress: Option<Progress<'_>>) -> Row {
-    let mut ask = |question| answer(&setting, question, limits, made, progress);
-    let (lose, reread) = (ask(Question::Lose), ask(Question::Reread));
-    let distinct = lose.explored.iter().chain(&reread.explored).map(|e| e.distinct).sum();
+    let answers = Question::ALL.map(|question| answer(&setting, question, limits, made, progress));
+    let words = [0, 1, 2, 3, 4].map(|i| answers[i].word(Question::ALL[i]));
+    let complete = answers.iter().all(Answer::complete);
+    let distinct = answers.iter().flat_map(|a| &a.explored).map(|e| e.distinct).sum();
+    let some = answers.iter().any(|a| a.witness.is_some());
+    let [lose, reread, duplicate, reorder, one] = answers;
     Row {
         config: setting,
-        lose: lose.word("never", "may"),
-        reread: reread.word("same", "may-change"),
-        duplicate: None,
-        reorder: None,
+        lose: words[0],
+        reread: words[1],
+        duplicate: words[2],
+        reorder: words[3],
+        reorder_in_flight_1: words[4],
         distinct,
-        complete: lose.complete() && reread.complete(),
-        witness: (lose.witness.is_some() || reread.witness.is_some())
-            .then_some(Witnesses { lose: lose.witness, reread: reread.witness }),
-        explored: Explored { lose: lose.explored, reread: reread.explored },
+        complete,
+        witness: some.then_some(Witnesses {
+            lose: lose.witness,
+            reread: reread.witness,
+            duplicate: duplicate.witness,
+            reorder: reorder.witness,
+            reorder_in_flight_1: one.witness,
+        }),
+        explored: Explored {
+            lose: lose.explored,
+            reread: reread.explored,
+            duplicate: duplicate.explored,
+            reorder: reorder.explored,
+            reorder_in_flight_1: one.explored,
+        },
     }
+}
+
+/// The answer to one question about one configuration: its word, the witness, and what was explored.
+pub fn answer_of(
+    setting: &Setting,
+    question: Question,
+    limits: &Limits,
+) -> (Option<&'static str>, Option<Witness>, Vec<Exploration>) {
+    let answer = answer(setting, question, limits, &mut Vec::new(), None);
+    (answer.word(question), answer.witness, answer.explored)
 }
 
 /// Explores the bounds of a question one after the other, until one has a witness.
@@ -255,7 +344,8 @@ fn answer(
     let mut answer = Answer { witness: None, explored: Vec::new() };
     for bound in ladder::bounds(setting, question) {
         // Rows that ask the same of the same model share the exploration.
-        let known = made.iter().position(|m| (m.bound, m.noted, m.question) == (bound, noted, question));
+        let answers = |m: &Made| m.question == question || m.calm && question.is_about_resends();
+        let known = made.iter().position(|m| (m.bound, m.noted) == (bound, noted) && answers(m));
         let at = known.unwrap_or_else(|| {
             made.push(make(bound, noted, question, limits, progress));
             made.len() - 1
@@ -279,12 +369,14 @@ fn make(bound: Bound, noted: Noted, question: Question, limits: &Limits, progres
     };
     let outcome = explore(&Promise::new(bound, noted, question), &options, progress);
     let (distinct, depth, exhausted) = (outcome.distinct, outcome.depth, outcome.complete());
-    let trail = outcome.discoveries.into_iter().flatten().next();
+    let calm = question.is_about_resends() && exhausted && outcome.discoveries.iter().all(Option::is_none);
+    let trail = outcome.discoveries.into_iter().next().flatten();
     Made {
         bound,
         noted,
         question,
         exploration: Exploration { bound: bound.values(), distinct, depth, exhausted },
         witness: trail.map(|t| Witness { bound: bound.values(), depth: t.depth, steps: t.steps }),
+        calm,
     }
 }

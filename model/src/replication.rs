@@ -8,6 +8,7 @@ mod model;
 pub mod mutants;
 mod normal;
 mod pack;
+pub mod producers;
 pub mod properties;
 pub mod scopes;
 pub mod state;
@@ -18,6 +19,7 @@ pub use bounds::Bound;
 pub use describe::{describe, error_name};
 pub use log::{Epoch, EpochRuns, Log, Offset, PackedLog, Record};
 pub use model::{Packed, Replication};
+pub use producers::{Batch, Sent, Verdict};
 pub use properties::{holds, promised, violations};
 pub use state::{
     Alter, AlterStatus, Answer, Broker, BrokerId, BrokerSet, Flight, MAX_BROKERS, MetaEntry, Metadata, Phase, Remote,

@@ -1,7 +1,7 @@
 //! The translation, both ways: [`action_of`] an event, [`event_of`] a step.
 
 use bellwether_model::replication::{
-    Acks, Action, Alter, AlterStatus, Answer, BrokerId, Config, Log, Offset, Phase, State, alter_decision,
+    Acks, Action, Alter, AlterStatus, Answer, Batch, BrokerId, Config, Log, Offset, Phase, State, alter_decision,
     fetch_verdict, fetched_outcome,
 };
 use bellwether_trace::{
@@ -78,10 +78,11 @@ pub fn action_of<L: Log>(names: &Names, state: &State<L>, node: NodeId, event: &
         Event::Produce { base_offset, log_end, acks, .. } => {
             let acks = Acks::from_code(*acks).ok_or(format!("there is no acks={acks}"))?;
             let count = log_end.checked_sub(*base_offset).ok_or("the log does not grow")?;
-            one(Action::Produce { broker: at(node)?, acks, count: offset(count)? })
+            let batch = Batch { producer: 0, first: state.used.records, count: offset(count)? };
+            one(Action::Produce { broker: at(node)?, acks, batch })
         }
         Event::Reject { .. } => one(Action::Reject { broker: at(node)? }),
-        Event::Duplicate { end, .. } => one(Action::Duplicate { broker: at(node)?, end: offset(*end)? }),
+        Event::Duplicate { end, .. } => one(Action::Duplicate { broker: at(node)?, batch: None, end: offset(*end)? }),
         Event::Ack { end, error, .. } => one(Action::Ack { broker: at(node)?, end: offset(*end)?, error: *error }),
         Event::HighWatermark { high_watermark, .. } => {
             one(Action::HighWatermark { broker: at(node)?, to: offset(*high_watermark)? })
@@ -175,7 +176,7 @@ pub fn event_of<L: Log>(
                     .then(|| decided(names, after)),
             }
         }
-        Action::Crash { .. } | Action::Stop { .. } => return None,
+        Action::Crash { .. } | Action::Stop { .. } | Action::OutOfOrder { .. } => return None,
         Action::Restart { broker } => {
             let b = after.broker(broker)?;
             let epochs = b.log.epochs().into_iter();

@@ -3,8 +3,8 @@
 use std::fmt::Write as _;
 
 use bellwether_model::replication::{
-    Acks, Action, AlterStatus, Answer, BrokerId, BrokerSet, EpochRuns, Flight, Log, Offset, Phase, State, advance,
-    high_watermark_limit,
+    Acks, Action, AlterStatus, Answer, Batch, BrokerId, BrokerSet, EpochRuns, Flight, Log, Offset, Phase, State,
+    advance, high_watermark_limit,
 };
 use bellwether_trace::{ErrorCode, Event, NodeId, TopicPartition};
 use serde_json::Value;
@@ -201,7 +201,8 @@ fn possible(oracle: &PartitionOracle, node: NodeId, event: &Event) -> Vec<Action
         }
         _ => 1,
     };
-    out.push(Action::Produce { broker, acks, count });
+    let batch = Batch { producer: 0, first: state.used.records, count };
+    out.push(Action::Produce { broker, acks, batch });
     out.push(Action::Reject { broker });
     for error in [ErrorCode::None, ErrorCode::NotEnoughReplicasAfterAppend] {
         out.extend(b.waiting.iter().take(2).map(|end| Action::Ack { broker, end: *end, error }));

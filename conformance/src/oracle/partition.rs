@@ -257,7 +257,7 @@ impl PartitionOracle {
     fn check_batches(&self, action: &Action) -> Result<(), Why> {
         let (broker, offset) = match *action {
             Action::Crash { broker, keep, .. } => (broker, keep),
-            Action::Duplicate { broker, end } | Action::Read { broker, end } => (broker, end),
+            Action::Duplicate { broker, end, .. } | Action::Read { broker, end } => (broker, end),
             Action::HighWatermark { broker, to } => (broker, to),
             Action::Respond { leader, end, .. } => (leader, end),
             _ => return Ok(()),

@@ -1,7 +1,7 @@
 //! What a walk chooses from: the steps that may be possible in a state, and how often each kind is taken.
 
 use bellwether_model::replication::{
-    Acks, Action, BrokerId, BrokerSet, Config, EpochRuns, Log, State, high_watermark_limit,
+    Acks, Action, Batch, BrokerId, BrokerSet, Config, EpochRuns, Log, State, high_watermark_limit,
 };
 use bellwether_trace::ErrorCode;
 
@@ -17,6 +17,7 @@ pub(super) fn actor(action: &Action) -> BrokerId {
         | Action::Restart { broker }
         | Action::Apply { broker, .. }
         | Action::Produce { broker, .. }
+        | Action::OutOfOrder { broker, .. }
         | Action::Reject { broker }
         | Action::Duplicate { broker, .. }
         | Action::Ack { broker, .. }
@@ -83,10 +84,12 @@ pub(super) fn candidates(state: &State<EpochRuns>, config: &Config, plan: &Plan,
         let first = b.applied.map_or(state.metadata.base, |a| a + 1);
         out.extend((first..=state.metadata.last_index()).map(|index| Action::Apply { broker, index }));
         let count = 1 + random.below(5) as u32;
-        out.extend([Acks::None, Acks::One, Acks::All].map(|acks| Action::Produce { broker, acks, count }));
+        let batch = Batch { producer: 0, first: state.used.records, count };
+        out.extend([Acks::None, Acks::One, Acks::All].map(|acks| Action::Produce { broker, acks, batch }));
         if plan.steps > 0 && b.log.end() > 0 {
             for _ in 0..4 {
-                out.push(Action::Duplicate { broker, end: 1 + random.below(b.log.end() as usize) as u32 });
+                let end = 1 + random.below(b.log.end() as usize) as u32;
+                out.push(Action::Duplicate { broker, batch: None, end });
             }
         }
         for error in [ErrorCode::None, ErrorCode::NotEnoughReplicasAfterAppend, ErrorCode::RequestTimedOut] {

@@ -176,9 +176,15 @@ registry! {
         /// A consumer sees nothing above the high watermark.
         ReadHighWatermark = "read.high-watermark", Judge::Model, "KIP-392, Partition.fetchRecords";
         /// A batch that is among the last five of its producer is not appended again.
-        IdempotenceWindow = "idempotence.window", Judge::Test, "KIP-98, ProducerStateEntry.java";
+        IdempotenceWindow = "idempotence.window", Judge::Model, "KIP-98, ProducerStateEntry.java";
         /// A batch is appended only if its sequence follows the last one of its producer.
-        IdempotenceSequence = "idempotence.sequence", Judge::Test, "KIP-98, ProducerAppendInfo.java";
+        IdempotenceSequence = "idempotence.sequence", Judge::Model, "KIP-98, ProducerAppendInfo.java";
+        /// A leader remembers as many batches of a producer as it may have in flight: five.
+        IdempotenceLastFive = "idempotence.last-five", Judge::Model, "KAFKA-5494, ProducerStateEntry.java";
+        /// A follower remembers producers by the batches that it copies, so that it recognises them when it leads.
+        IdempotenceFollowerState = "idempotence.follower-state", Judge::Model, "KIP-98, ProducerStateManager.java";
+        /// A log that is cut forgets of its producers what was cut off.
+        IdempotenceTruncation = "idempotence.truncation", Judge::Model, "KIP-98, UnifiedLog.truncateTo";
     }
     judge: Judge
 }
@@ -228,6 +234,16 @@ registry! {
         UncleanLoses = "election.unclean-loses", Kind::Sometimes, "KIP-106, unclean.leader.election.enable";
         /// A record that acks=all sent is acknowledged.
         AckedAllHappens = "acks.all-happens", Kind::Sometimes, "ProducerConfig acks";
+        /// No record of an idempotent producer is in a log twice.
+        ProducerNoDuplicate = "producer.no-duplicate", Kind::Always, "KIP-98";
+        /// The records of an idempotent producer stand in every log in the order in which they were sent.
+        ProducerInOrder = "producer.in-order", Kind::Always, "KIP-98";
+        /// A leader answers an idempotent producer that a batch is a duplicate only if its log has it, and that it is out of order only if it has not.
+        ProducerJudgedByLog = "producer.judged-by-log", Kind::Always, "KIP-98, KAFKA-5494";
+        /// A record that a producer without idempotence sends again is in the log twice.
+        ProducerDuplicates = "producer.duplicates", Kind::Sometimes, "KIP-98";
+        /// A record of a producer without idempotence stands behind one that was sent after it.
+        ProducerReorders = "producer.reorders", Kind::Sometimes, "KIP-98, ProducerConfig max.in.flight.requests.per.connection";
         /// A follower truncates records that its new leader does not have.
         TruncationHappens = "replication.truncation-happens", Kind::Sometimes, "KIP-101";
     }

@@ -19,6 +19,8 @@ pub enum ProducerCheck {
         base_offset: i64,
         /// The offset after its last record.
         end: i64,
+        /// No batch of its producer was appended after it.
+        newest: bool,
     },
     /// It must not be appended.
     Error(ProducerError),
@@ -77,7 +79,8 @@ impl ProducerStates {
         }
         let (first, last) = (batch.base_sequence, batch.last_sequence());
         if let Some(a) = state.batches.iter().find(|a| (a.first_sequence, a.last_sequence) == (first, last)) {
-            return ProducerCheck::Duplicate { base_offset: a.base_offset, end: a.end };
+            let newest = state.batches.back() == Some(a);
+            return ProducerCheck::Duplicate { base_offset: a.base_offset, end: a.end, newest };
         }
         match state.batches.back() {
             Some(a) => expect(batch, next_sequence(a.last_sequence)),
@@ -169,8 +172,11 @@ mod tests {
     #[test]
     fn a_retry_is_answered_with_its_first_offset() {
         let s = states(&[batch(1, 0, 0, 3, 10), batch(1, 0, 3, 2, 20)]);
-        assert_eq!(s.check(&batch(1, 0, 0, 3, 0)), ProducerCheck::Duplicate { base_offset: 10, end: 13 });
-        assert_eq!(s.check(&batch(1, 0, 3, 2, 0)), ProducerCheck::Duplicate { base_offset: 20, end: 22 });
+        assert_eq!(
+            s.check(&batch(1, 0, 0, 3, 0)),
+            ProducerCheck::Duplicate { base_offset: 10, end: 13, newest: false }
+        );
+        assert_eq!(s.check(&batch(1, 0, 3, 2, 0)), ProducerCheck::Duplicate { base_offset: 20, end: 22, newest: true });
         assert_eq!(s.check(&batch(1, 0, 5, 1, 0)), ProducerCheck::Append);
     }
 
@@ -186,7 +192,7 @@ mod tests {
     fn a_duplicate_older_than_the_window_is_out_of_order() {
         let s = states(&(0..6).map(|i| batch(1, 0, i, 1, i64::from(i))).collect::<Vec<_>>());
         assert_eq!(s.check(&batch(1, 0, 0, 1, 0)), OUT_OF_ORDER);
-        assert_eq!(s.check(&batch(1, 0, 1, 1, 0)), ProducerCheck::Duplicate { base_offset: 1, end: 2 });
+        assert_eq!(s.check(&batch(1, 0, 1, 1, 0)), ProducerCheck::Duplicate { base_offset: 1, end: 2, newest: false });
     }
 
     #[test]
@@ -196,7 +202,7 @@ mod tests {
         assert_eq!(s.check(&batch(1, 5, 8, 1, 0)), OUT_OF_ORDER);
         assert_eq!(s.check(&batch(1, 3, 8, 1, 0)), ProducerCheck::Error(ProducerError::InvalidProducerEpoch));
         let s = states(&[batch(1, 4, 7, 1, 10), batch(1, 5, 0, 1, 11)]);
-        assert_eq!(s.check(&batch(1, 5, 0, 1, 0)), ProducerCheck::Duplicate { base_offset: 11, end: 12 });
+        assert_eq!(s.check(&batch(1, 5, 0, 1, 0)), ProducerCheck::Duplicate { base_offset: 11, end: 12, newest: true });
     }
 
     #[test]
@@ -211,7 +217,10 @@ mod tests {
         assert_eq!(s.check(&batch(1, 0, 0, 1, 0)), ProducerCheck::Append);
         let s = states(&[batch(1, 0, i32::MAX, 2, 0)]);
         assert_eq!(s.check(&batch(1, 0, 1, 1, 0)), ProducerCheck::Append);
-        assert_eq!(s.check(&batch(1, 0, i32::MAX, 2, 0)), ProducerCheck::Duplicate { base_offset: 0, end: 2 });
+        assert_eq!(
+            s.check(&batch(1, 0, i32::MAX, 2, 0)),
+            ProducerCheck::Duplicate { base_offset: 0, end: 2, newest: true }
+        );
     }
 
     proptest! {
@@ -235,7 +244,11 @@ mod tests {
                         let current: Vec<_> = mine.iter().filter(|a| a.producer_epoch == epoch).collect();
                         let window = &current[current.len().saturating_sub(WINDOW)..];
                         match window.iter().find(|a| a.base_sequence == sequence && a.record_count == count) {
-                            Some(a) => ProducerCheck::Duplicate { base_offset: a.base_offset, end: a.next_offset() },
+                            Some(a) => ProducerCheck::Duplicate {
+                                base_offset: a.base_offset,
+                                end: a.next_offset(),
+                                newest: window.last() == Some(a),
+                            },
                             None if window.last().is_some_and(|a| a.base_sequence + a.record_count == sequence) => ProducerCheck::Append,
                             None => OUT_OF_ORDER,
                         }

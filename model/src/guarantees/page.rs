@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{Election, Question, Row, Table, Witness};
+use super::{Election, Exploration, Question, Row, Setting, Table, Witness};
 use crate::replication::Acks;
 use crate::replication::bounds;
 
@@ -20,16 +20,55 @@ impl Election {
 impl Row {
     /// One answer: its word (`?` if it is not decided), and the witness if there is one.
     fn answer(&self, question: Question) -> (&'static str, Option<&Witness>) {
-        let witness = self.witness.as_ref();
-        match question {
-            Question::Lose => (self.lose.unwrap_or("?"), witness.and_then(|w| w.lose.as_ref())),
-            Question::Reread => (self.reread.unwrap_or("?"), witness.and_then(|w| w.reread.as_ref())),
-        }
+        (self.word(question).unwrap_or("?"), self.witness.as_ref().and_then(|w| w.of(question)))
     }
 
     fn name(&self) -> String {
         let c = &self.config;
         format!("acks={}, {}, {}", c.acks.name(), c.min_insync_replicas, c.election.words())
+    }
+
+    /// What a question is asked of, as the page lists it. What producers send again is the same in many rows, and told once.
+    fn of(&self, question: Question) -> String {
+        let what = question.what();
+        if question.is_about_resends() {
+            format!("{what}: {}", self.config.producer())
+        } else {
+            format!("{what}: {}, {}", self.name(), losses(self.config.lossy_crashes))
+        }
+    }
+
+    /// Whether the page tells of this answer: lost and read again are the same with idempotence as without it.
+    fn is_told(&self, question: Question) -> bool {
+        question.is_about_resends() || !self.config.idempotence
+    }
+}
+
+impl Setting {
+    fn producer(&self) -> String {
+        let idempotence = if self.idempotence { ", idempotent" } else { "" };
+        format!("acks={}{idempotence}", self.acks.name())
+    }
+}
+
+impl Question {
+    fn what(self) -> &'static str {
+        match self {
+            Question::Lose => "lost",
+            Question::Reread => "read again",
+            Question::Duplicate => "twice",
+            Question::Reorder => "out of order",
+            Question::ReorderInFlight1 => "out of order, one in flight",
+        }
+    }
+
+    /// The question that may be answered by the same explorations.
+    fn same_states(self) -> Option<Question> {
+        match self {
+            Question::Lose | Question::Reread | Question::Duplicate => None,
+            Question::Reorder => Some(Question::Duplicate),
+            Question::ReorderInFlight1 => Some(Question::Reorder),
+        }
     }
 }
 
@@ -47,10 +86,11 @@ impl<'a> Witnesses<'a> {
     fn of(table: &'a Table) -> Self {
         let mut all: Vec<(&Witness, Vec<String>)> = Vec::new();
         for row in &table.rows {
-            for (question, what) in [(Question::Lose, "lost"), (Question::Reread, "read again")] {
+            for question in Question::ALL.into_iter().filter(|q| row.is_told(*q)) {
                 let Some(witness) = row.answer(question).1 else { continue };
-                let of = format!("{what}: {}, {}", row.name(), losses(row.config.lossy_crashes));
+                let of = row.of(question);
                 match all.iter_mut().find(|(w, _)| w.steps == witness.steps) {
+                    Some((_, rows)) if rows.contains(&of) => {}
                     Some((_, rows)) => rows.push(of),
                     None => all.push((witness, vec![of])),
                 }
@@ -80,18 +120,29 @@ fn losses(n: u32) -> String {
 /// A table of the rows for a terminal, and the figures.
 pub fn lines(table: &Table) -> String {
     let mut out = format!(
-        "{:<5} {:<9} {:<14} {:<7} {:<6} {:<11} {:>9}\n",
-        "acks", "min.isr", "election", "losses", "lost", "read again", "states"
+        "{:<5} {:<10} {:<8} {:<14} {:<7} {:<6} {:<11} {:<6} {:<10} {:<12} {:>9}\n",
+        "acks",
+        "idempotent",
+        "min.isr",
+        "election",
+        "losses",
+        "lost",
+        "read again",
+        "twice",
+        "reordered",
+        "1 in flight",
+        "states"
     );
     for row in &table.rows {
         let c = &row.config;
-        let (lose, reread) = (row.answer(Question::Lose).0, row.answer(Question::Reread).0);
+        let [lose, reread, twice, reordered, one] = Question::ALL.map(|q| row.answer(q).0);
         let note = if row.complete { "" } else { "  INCOMPLETE" };
         // Writing into a string cannot fail.
         let _ = writeln!(
             out,
-            "{:<5} {:<9} {:<14} {:<7} {lose:<6} {reread:<11} {:>9}{note}",
+            "{:<5} {:<10} {:<8} {:<14} {:<7} {lose:<6} {reread:<11} {twice:<6} {reordered:<10} {one:<12} {:>9}{note}",
             c.acks.name(),
+            if c.idempotence { "yes" } else { "no" },
             c.min_insync_replicas,
             c.election.words(),
             c.lossy_crashes,
@@ -114,7 +165,8 @@ fn write_page(out: &mut String, table: &Table) -> std::fmt::Result {
     out.push_str(include_str!("page/head.md.in"));
     writeln!(out, "\n| acks | min. insync | election | lost: 0 | 1 | 2 | read again: 0 | 1 | 2 |")?;
     writeln!(out, "|---|---|---|---|---|---|---|---|---|")?;
-    for rows in table.rows.chunk_by(|a, b| a.name() == b.name()) {
+    let plain: Vec<&Row> = table.rows.iter().filter(|r| !r.config.idempotence).collect();
+    for rows in plain.chunk_by(|a, b| a.name() == b.name()) {
         let c = &rows[0].config;
         write!(out, "| {} | {} | {} |", c.acks.name(), c.min_insync_replicas, c.election.words())?;
         for question in [Question::Lose, Question::Reread] {
@@ -124,8 +176,15 @@ fn write_page(out: &mut String, table: &Table) -> std::fmt::Result {
         }
         writeln!(out)?;
     }
+    out.push_str(include_str!("page/producers.md.in"));
+    write_producers(out, table, &witnesses)?;
     out.push_str(include_str!("page/beside.md.in"));
     write_documented(out, table)?;
+    writeln!(out, "\n| producer | documented | derived |\n|---|---|---|")?;
+    for (what, question, acks, idempotence, documented) in DOCUMENTED_OF_PRODUCERS {
+        let of = |r: &&Row| (r.config.acks, r.config.idempotence) == (*acks, *idempotence);
+        writeln!(out, "| {what} | {documented} | {} |", words(table.rows.iter().filter(of), *question))?;
+    }
     out.push_str(include_str!("page/differences.md.in"));
     writeln!(out, "\n## The witnesses\n\nEach is a shortest exchange within its bound, and printed once.")?;
     for (n, (witness, rows)) in witnesses.0.iter().enumerate() {
@@ -141,17 +200,39 @@ fn write_page(out: &mut String, table: &Table) -> std::fmt::Result {
 /// The bounds behind each promise that was not broken.
 fn write_exhausted(out: &mut String, table: &Table) -> std::fmt::Result {
     out.push_str(include_str!("page/exhausted.md.in"));
-    for (question, what) in [(Question::Lose, "lost"), (Question::Reread, "read again")] {
-        for row in &table.rows {
-            if row.answer(question).1.is_some() {
+    for question in Question::ALL {
+        let mut all: Vec<(String, Vec<&Exploration>)> = Vec::new();
+        for row in table.rows.iter().filter(|r| r.is_told(question) && r.answer(question).1.is_none()) {
+            let name = row.of(question);
+            let of = match all.iter().position(|(known, _)| *known == name) {
+                Some(at) => at,
+                None => {
+                    all.push((name, Vec::new()));
+                    all.len() - 1
+                }
+            };
+            for e in row.explored(question) {
+                if !all[of].1.iter().any(|known| known.bound == e.bound) {
+                    all[of].1.push(e);
+                }
+            }
+        }
+        for (name, explored) in all {
+            let states: u64 = explored.iter().map(|e| e.distinct).sum();
+            // Two in flight contain the case of one, and what is twice and what is out of order is looked for in the same states.
+            let told = table.rows.iter().any(|r| {
+                r.is_told(question)
+                    && r.of(question) == name
+                    && question.same_states().is_some_and(|q| r.explored(q) == r.explored(question))
+            });
+            if told {
+                writeln!(
+                    out,
+                    "\n{name}: in the same states as for \"{}\"",
+                    question.same_states().map_or("", Question::what)
+                )?;
                 continue;
             }
-            let explored = match question {
-                Question::Lose => &row.explored.lose,
-                Question::Reread => &row.explored.reread,
-            };
-            let states: u64 = explored.iter().map(|e| e.distinct).sum();
-            let name = format!("{what}: {}, {}", row.name(), losses(row.config.lossy_crashes));
             writeln!(out, "\n{name}: {states} states\n\n| bound | distinct states | depth |\n|---|---|---|")?;
             for e in explored {
                 let cut = if e.exhausted { "" } else { ", not exhausted" };
@@ -224,18 +305,63 @@ const DOCUMENTED: &[Documented] = &[
     ),
 ];
 
+/// The same of producers: what, which answer, acks, idempotence, the words.
+const DOCUMENTED_OF_PRODUCERS: &[(&str, Question, Acks, bool, &str)] = &[
+    ("acks=0, twice", Question::Duplicate, Acks::None, false, "no: nothing is sent again"),
+    ("acks=0, out of order", Question::Reorder, Acks::None, false, "no, only gaps"),
+    ("acks=1, twice", Question::Duplicate, Acks::One, false, "at least once: yes, by retries"),
+    ("acks=1, out of order", Question::Reorder, Acks::One, false, "yes, with retries and several in flight"),
+    ("acks=1, out of order, one in flight", Question::ReorderInFlight1, Acks::One, false, "no"),
+    ("acks=all, twice", Question::Duplicate, Acks::All, false, "at least once: yes, by retries"),
+    ("acks=all, out of order", Question::Reorder, Acks::All, false, "yes, with retries and several in flight"),
+    ("acks=all, out of order, one in flight", Question::ReorderInFlight1, Acks::All, false, "no"),
+    ("idempotent, twice", Question::Duplicate, Acks::All, true, "no, within one life of the producer"),
+    ("idempotent, out of order", Question::Reorder, Acks::All, true, "no, with up to five in flight"),
+];
+
+/// The answers of some rows, each once.
+fn words<'a>(rows: impl Iterator<Item = &'a Row>, question: Question) -> String {
+    let mut words: Vec<&str> = rows.map(|r| r.answer(question).0).collect();
+    words.sort_unstable();
+    words.dedup();
+    words.join(" or ")
+}
+
+/// One line for each kind of producer: the answer if all of its rows agree, else all that there are.
+fn write_producers(out: &mut String, table: &Table, witnesses: &Witnesses<'_>) -> std::fmt::Result {
+    let mut told: Vec<String> = Vec::new();
+    for row in &table.rows {
+        let name = row.config.producer();
+        if told.contains(&name) {
+            continue;
+        }
+        write!(out, "| {name} |")?;
+        for question in Question::ALL.into_iter().filter(|q| q.is_about_resends()) {
+            let mut cells: Vec<String> = Vec::new();
+            for other in table.rows.iter().filter(|r| r.config.producer() == name) {
+                let cell = witnesses.cell(other, question);
+                if !cells.contains(&cell) {
+                    cells.push(cell);
+                }
+            }
+            write!(out, " {} |", cells.join(", "))?;
+        }
+        writeln!(out)?;
+        told.push(name);
+    }
+    Ok(())
+}
+
 fn write_documented(out: &mut String, table: &Table) -> std::fmt::Result {
     for (what, question, which, documented) in DOCUMENTED {
         write!(out, "| {what} | {documented} |")?;
         for n in 0..=2 {
             let of = |r: &&Row| {
                 let c = &r.config;
-                which.contains(&(c.acks, c.min_insync_replicas, c.election)) && c.lossy_crashes == n
+                let one = which.contains(&(c.acks, c.min_insync_replicas, c.election)) && c.lossy_crashes == n;
+                one && !c.idempotence
             };
-            let mut words: Vec<&str> = table.rows.iter().filter(of).map(|r| r.answer(*question).0).collect();
-            words.sort_unstable();
-            words.dedup();
-            write!(out, " {} |", words.join(" or "))?;
+            write!(out, " {} |", words(table.rows.iter().filter(of), *question))?;
         }
         writeln!(out)?;
     }

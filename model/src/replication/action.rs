@@ -3,6 +3,7 @@
 use bellwether_trace::{ErrorCode, Rule};
 
 use super::log::Offset;
+use super::producers::Batch;
 use super::state::{BrokerId, BrokerSet};
 
 /// How many acknowledgements a producer asks for.
@@ -130,8 +131,15 @@ pub enum Action {
         broker: BrokerId,
         /// What the producer asked for.
         acks: Acks,
-        /// How many records.
-        count: u32,
+        /// Which records: new ones, or with a lower number a batch that is sent again.
+        batch: Batch,
+    },
+    /// The leader refuses a batch of an idempotent producer: OUT_OF_ORDER_SEQUENCE_NUMBER.
+    OutOfOrder {
+        /// The leader.
+        broker: BrokerId,
+        /// The batch.
+        batch: Batch,
     },
     /// The leader refuses acks=all for want of in-sync replicas.
     Reject {
@@ -142,6 +150,8 @@ pub enum Action {
     Duplicate {
         /// The leader.
         broker: BrokerId,
+        /// The batch, where producers are idempotent.
+        batch: Option<Batch>,
         /// The end of the batch.
         end: Offset,
     },
@@ -219,8 +229,9 @@ pub enum Action {
 }
 
 impl Action {
-    /// The names of all actions: those of their trace events, and `crash` and `stop`, which show in a trace as the next `start`.
-    pub const NAMES: [&str; 24] = [
+    /// The names of all actions: those of their trace events; `crash` and `stop`, which show in a trace as the next `start`; and
+    /// `out-of-order`, which does not show.
+    pub const NAMES: [&str; 25] = [
         "register",
         "fence",
         "unfence",
@@ -245,6 +256,7 @@ impl Action {
         "shut-down",
         "reassign",
         "configure",
+        "out-of-order",
     ];
 
     /// The place of its name in [`Action::NAMES`].
@@ -274,6 +286,7 @@ impl Action {
             Action::ShutDown { .. } => 21,
             Action::Reassign { .. } => 22,
             Action::Configure { .. } => 23,
+            Action::OutOfOrder { .. } => 24,
         }
     }
 
@@ -332,6 +345,8 @@ pub struct Budget {
     pub reassigns: u32,
     /// Changes of the configuration.
     pub configures: u32,
+    /// Batches that are sent again.
+    pub resends: u32,
     /// Superseded fetches that stay on their way: the first ones do.
     pub stale: u32,
 }
@@ -351,6 +366,7 @@ impl Budget {
         shutdowns: u32::MAX,
         reassigns: u32::MAX,
         configures: u32::MAX,
+        resends: u32::MAX,
         stale: 0,
     };
 }
@@ -375,8 +391,13 @@ pub struct Config {
     pub elr: bool,
     /// A fetch to another leader replaces the one on its way: for exhaustive search. In a trace each pair has its own.
     pub one_flight: bool,
-    /// Where batches end is part of the state: for exhaustive search. A trace has it beside the state, in any number.
-    pub batches: bool,
+    /// Which records belong together is part of the state: for exhaustive search. A trace has it beside the state, in any
+    /// number.
+    pub numbered: bool,
+    /// enable.idempotence: what a producer sends has sequence numbers (KIP-98). Only in exhaustive search.
+    pub idempotent: bool,
+    /// max.in.flight.requests.per.connection: how many batches a producer may have sent without an answer.
+    pub in_flight: u32,
     /// What is remembered of what producers wrote.
     pub noted: Noted,
     /// The rules in force.
@@ -389,7 +410,16 @@ impl Config {
     /// The full protocol without limits: what judges a trace.
     pub fn oracle() -> Self {
         let noted = Noted::Acknowledged;
-        Config { elr: false, one_flight: false, batches: false, noted, rules: Rules::ALL, budget: Budget::UNLIMITED }
+        Config {
+            elr: false,
+            one_flight: false,
+            numbered: false,
+            idempotent: false,
+            in_flight: 1,
+            noted,
+            rules: Rules::ALL,
+            budget: Budget::UNLIMITED,
+        }
     }
 
     /// With eligible leader replicas, or without them.

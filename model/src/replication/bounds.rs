@@ -6,6 +6,7 @@ use bellwether_trace::{Invariant, Kind};
 
 use super::action::{Acks, Budget, Config, Noted, Rules};
 use super::log::PackedLog;
+use super::producers::WINDOW;
 use super::state::MAX_BROKERS;
 
 /// Limits of an exploration. Healing (restart, registration, unfencing, ISR growth, fetching) is never limited.
@@ -55,6 +56,14 @@ pub struct Bound {
     pub configures: u32,
     /// Elections on request may be unclean if there is no leader, whatever is configured.
     pub forced: bool,
+    /// Producers, 1 or 2.
+    pub producers: u32,
+    /// They are idempotent (KIP-98).
+    pub idempotent: bool,
+    /// How many batches a producer may have sent without an answer.
+    pub in_flight: u32,
+    /// Batches that are sent again, since the answer was an error or got lost. With acks=0 there is no answer to miss.
+    pub resends: u32,
     /// Fetches of one follower on their way: 1, or more for one to each broker that it has held for the leader.
     pub flights: u32,
     /// Fetches and responses get lost on the way, at any time.
@@ -87,6 +96,10 @@ pub const NOTHING: Bound = Bound {
     reassigns: 0,
     configures: 0,
     forced: false,
+    producers: 1,
+    idempotent: false,
+    in_flight: 1,
+    resends: 0,
     flights: 1,
     loss: false,
     stale: 0,
@@ -106,7 +119,7 @@ pub enum Value {
 pub fn line(values: &BTreeMap<&'static str, Value>) -> String {
     let said = values.iter().filter_map(|(key, value)| match value {
         Value::Count(0) | Value::Switch(false) => None,
-        Value::Count(1) if *key == "batch" => None,
+        Value::Count(1) if ["batch", "producers", "in-flight"].contains(key) => None,
         Value::Count(n) => Some(format!("{key}={n}")),
         Value::Switch(true) => Some((*key).to_owned()),
     });
@@ -161,6 +174,10 @@ fields! {
     "reassigns" reassigns Count;
     "configures" configures Count;
     "forced" forced Switch;
+    "producers" producers Count;
+    "idempotent" idempotent Switch;
+    "in-flight" in_flight Count;
+    "resends" resends Count;
     "flights" flights Count;
     "loss" loss Switch;
     "stale" stale Count;
@@ -178,7 +195,9 @@ impl Bound {
         Config {
             elr: self.elr,
             one_flight: self.flights == 1,
-            batches: self.batch > 1,
+            numbered: self.batch > 1 || self.producers > 1 || self.resends > 0,
+            idempotent: self.idempotent,
+            in_flight: self.in_flight,
             noted: Noted::Acknowledged,
             rules: Rules::ALL,
             budget: Budget {
@@ -194,6 +213,7 @@ impl Bound {
                 shutdowns: self.shutdowns,
                 reassigns: self.reassigns,
                 configures: self.configures,
+                resends: self.resends,
                 stale: self.stale,
             },
         }
@@ -212,6 +232,15 @@ impl Bound {
             Err(format!("records: at most {}", PackedLog::RECORDS))
         } else if self.batch == 0 {
             Err("batch: at least 1".to_owned())
+        } else if !(1..=2).contains(&self.producers) {
+            Err("producers: 1 or 2".to_owned())
+        } else if self.in_flight == 0 || self.in_flight as usize > WINDOW {
+            Err(format!("in-flight: 1 to {WINDOW}, as an idempotent producer may have"))
+        } else if self.records + self.resends * self.batch > PackedLog::RECORDS {
+            Err(format!("records + resends * batch: at most {}", PackedLog::RECORDS))
+        } else if self.resends > 0 && self.acks0 && (self.acks1 || self.acks_all) {
+            Err("resends: a producer with acks=0 sends nothing again, so it is not one that may ask for more"
+                .to_owned())
         } else if self.stops > 3 {
             Err("stops: at most 3".to_owned())
         } else if self.configures > 7 || self.min_isr > 7 {
@@ -235,7 +264,11 @@ impl Bound {
         // A leader that is not the only replica, and another one after it.
         let moves = self.elections + self.fences + self.crashes + self.stops + self.shutdowns;
         let changes = self.brokers > 1 && moves > 0;
+        let again = self.records > 0 && (self.acks1 || self.acks_all) && self.resends > 0;
         let applies = |i: &Invariant| match i {
+            Invariant::ProducerNoDuplicate | Invariant::ProducerInOrder | Invariant::ProducerJudgedByLog => {
+                self.idempotent
+            }
             _ if i.kind() == Kind::Always => true,
             Invariant::AckedOneIsLost => self.records > 0 && self.acks1 && changes,
             // With eligible leader replicas it takes as many stops as copies, and none of the others left in the ISR.
@@ -251,6 +284,8 @@ impl Bound {
                 committed && self.unclean && self.min_isr < self.brokers && self.shrinks > 0 && self.crashes > 0
             }
             Invariant::AckedAllHappens => committed,
+            Invariant::ProducerDuplicates => again && !self.idempotent,
+            Invariant::ProducerReorders => again && !self.idempotent && self.in_flight > 1 && self.records > 1,
             Invariant::TruncationHappens => writes && changes,
             _ => false,
         };

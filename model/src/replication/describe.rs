@@ -4,6 +4,7 @@ use bellwether_trace::{ErrorCode, FetchAnswer, FetchEffect};
 
 use super::action::{Action, Config};
 use super::log::Log;
+use super::producers::Batch;
 use super::state::{AlterStatus, Answer, BrokerId, MetaEntry, Phase, State};
 use super::step::{fetch_verdict, fetched_outcome, step};
 
@@ -69,16 +70,28 @@ pub fn describe<L: Log>(before: &State<L>, action: &Action, after: &State<L>, co
             Some(entry) => format!("controller → broker {broker}: metadata, {}", partition(entry)),
             None => format!("controller → broker {broker}: metadata"),
         },
-        Action::Produce { broker, acks, count } => {
+        Action::Produce { broker, acks, batch } => {
             let acks = acks.name();
-            let (id, at) = (before.used.records, b(broker).log.end());
+            let at = b(broker).log.end();
             let epoch = before.view(broker).map_or(0, |v| v.leader_epoch);
-            let what = if count == 1 { format!("record {id}") } else { format!("records {id} to {}", id + count - 1) };
-            format!("producer → broker {broker}: produce, acks={acks}, {what}: at offset {at}, epoch {epoch}")
+            let lost = match batch.first.checked_sub(before.used.records) {
+                None | Some(0) => String::new(),
+                Some(_) => format!(" (what it sent from record {} on did not arrive)", before.used.records),
+            };
+            let (who, what) = (producer(batch), records(batch, before.used.records));
+            format!("{who} → broker {broker}: produce, acks={acks}, {what}: at offset {at}, epoch {epoch}{lost}")
+        }
+        Action::OutOfOrder { broker, batch } => {
+            let (who, what) = (producer(batch), records(batch, before.used.records));
+            format!("{who} → broker {broker}: produce, {what}: OUT_OF_ORDER_SEQUENCE_NUMBER")
         }
         Action::Reject { broker } => format!("broker {broker} → producer: acks=all refused, NOT_ENOUGH_REPLICAS"),
-        Action::Duplicate { broker, end } => {
+        Action::Duplicate { broker, batch: None, end } => {
             format!("producer → broker {broker}: retries the batch that ends at {end}")
+        }
+        Action::Duplicate { broker, batch: Some(batch), end } => {
+            let (who, what) = (producer(batch), records(batch, before.used.records));
+            format!("{who} → broker {broker}: produce, {what}: a duplicate of what ends at offset {end}")
         }
         Action::Ack { broker, end, error: ErrorCode::None } => {
             format!("broker {broker} → producer: acks=all, acknowledged up to offset {end}")
@@ -155,6 +168,17 @@ pub fn describe<L: Log>(before: &State<L>, action: &Action, after: &State<L>, co
 /// Said of a message whose follower has sent a newer one since.
 fn late(nth: u8) -> &'static str {
     if nth > 0 { " (the follower has asked again since)" } else { "" }
+}
+
+fn producer(batch: Batch) -> &'static str {
+    if batch.producer == 0 { "producer" } else { "second producer" }
+}
+
+/// A batch by the numbers of its records; a number below `next` was sent before.
+fn records(batch: Batch, next: u32) -> String {
+    let Batch { first, count, .. } = batch;
+    let what = if count == 1 { format!("record {first}") } else { format!("records {first} to {}", first + count - 1) };
+    if first < next { format!("{what} again") } else { what }
 }
 
 fn partition(entry: &MetaEntry) -> String {

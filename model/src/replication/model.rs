@@ -11,6 +11,7 @@ use super::action::{Acks, Action, Config};
 use super::bounds::Bound;
 use super::describe::describe;
 use super::log::{Log, PackedLog};
+use super::producers::{Batch, Verdict, verdict};
 use super::state::{AlterStatus, Broker, BrokerId, BrokerSet, Flight, MetaEntry, Phase, Remote, State};
 use super::step::{self, Departure, alter_decision, high_watermark_limit};
 use super::{normal, pack, properties};
@@ -177,17 +178,62 @@ impl Replication {
         }
     }
 
+    /// What producers may send for the first time: the next records, in batches of any size. Batches before it may have been
+    /// sent in vain, if they can be sent again.
+    fn new_batches(&self, state: &Packed, mut visit: impl FnMut(Batch)) {
+        let (next, limit) = (state.used.records, self.config.budget.records);
+        let again = state.used.resends < self.config.budget.resends && self.bound.acks().any(|a| a != Acks::None);
+        // Which of two producers begins makes no difference.
+        let producers = if next == 0 { 1 } else { self.bound.producers as u8 };
+        for producer in 0..producers {
+            let vain = if again { self.bound.in_flight } else { 1 };
+            for first in next..limit.min(next + vain) {
+                let most = self.bound.batch.min(limit - first);
+                (1..=most).for_each(|count| visit(Batch { producer, first, count }));
+            }
+        }
+    }
+
+    /// What may become of a batch that comes in at a broker.
+    fn offer(&self, state: &Packed, broker: BrokerId, acks: Acks, batch: Batch, leads: bool, out: &mut Vec<Action>) {
+        let new = batch.first >= state.used.records;
+        let sent = if new && self.config.numbered { state.sent.with(state.used.records, batch) } else { state.sent };
+        match verdict(state, broker, sent, batch, &self.config) {
+            Verdict::Duplicate { end } if self.holds(Rule::IdempotenceWindow) => {
+                // With acks=1 the answer is given at once, and nothing changes.
+                if acks == Acks::All && leads {
+                    out.push(Action::Duplicate { broker, batch: Some(batch), end });
+                }
+            }
+            Verdict::OutOfOrder if self.holds(Rule::IdempotenceSequence) => {
+                if leads {
+                    out.push(Action::OutOfOrder { broker, batch });
+                }
+            }
+            _ => out.push(Action::Produce { broker, acks, batch }),
+        }
+    }
+
     fn client_actions(&self, state: &Packed, broker: BrokerId, leads: bool, out: &mut Vec<Action>) {
         let b = &state.brokers[usize::from(broker)];
         let (budget, used) = (&self.config.budget, &state.used);
         let enough = b.isr.len() >= step::min_isr(state, broker);
         if used.records < budget.records && (leads || !self.holds(Rule::ProduceLeader)) {
-            let most = self.bound.batch.min(budget.records - used.records);
             for acks in self.bound.acks() {
                 if acks != Acks::All || enough || !self.holds(Rule::AckMinIsr) {
-                    out.extend((1..=most).map(|count| Action::Produce { broker, acks, count }));
+                    self.new_batches(state, |batch| self.offer(state, broker, acks, batch, leads, out));
                 } else if leads {
                     out.push(Action::Reject { broker });
+                }
+            }
+        }
+        if used.resends < budget.resends && (leads || !self.holds(Rule::ProduceLeader)) {
+            for acks in self.bound.acks().filter(|a| *a != Acks::None) {
+                if acks != Acks::All || enough || !self.holds(Rule::AckMinIsr) {
+                    for producer in 0..self.bound.producers as u8 {
+                        let batches = state.sent.in_flight(producer, used.records, self.bound.in_flight);
+                        batches.iter().for_each(|batch| self.offer(state, broker, acks, *batch, leads, out));
+                    }
                 }
             }
         }
@@ -196,7 +242,7 @@ impl Replication {
         }
         if used.retries < budget.retries && self.bound.acks().any(|a| a == Acks::All) {
             let ends = (1..=b.log.end()).filter(|end| state.ends_batch(&b.log, *end));
-            out.extend(ends.map(|end| Action::Duplicate { broker, end }));
+            out.extend(ends.map(|end| Action::Duplicate { broker, batch: None, end }));
         }
         let mut last = None;
         for end in b.waiting.iter().copied().filter(|end| last.replace(*end) != Some(*end)) {
@@ -413,6 +459,11 @@ const CONDITIONS: [fn(&Replication, &Packed) -> bool; Invariant::ALL.len()] = [
     condition::<19>,
     condition::<20>,
     condition::<21>,
+    condition::<22>,
+    condition::<23>,
+    condition::<24>,
+    condition::<25>,
+    condition::<26>,
 ];
 
 impl Explore for Replication {

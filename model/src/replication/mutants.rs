@@ -29,6 +29,9 @@ pub struct Mutant {
 const READS: Bound = Bound { records: 1, acks0: true, reads: true, ..NOTHING };
 /// Two brokers, one of which loses its log when it has left the ISR.
 const LOSS: Bound = Bound { brokers: 2, min_isr: 1, crashes: 1, lossy: 1, shrinks: 1, ..READS };
+/// An idempotent producer with two batches in flight that sends one of them again.
+const SENT: Bound =
+    Bound { brokers: 2, records: 3, idempotent: true, in_flight: 2, resends: 1, reads: false, min_isr: 1, ..BASE };
 /// Two copies of which one may be lost, with eligible leader replicas.
 const ELR: Bound = Bound { elr: true, brokers: 2, crashes: 1, lossy: 1, ..READS };
 
@@ -150,7 +153,13 @@ pub fn mutant(rule: Rule) -> Option<Mutant> {
         ),
         Rule::ProduceLeader => (Bound { records: 2, acks0: true, elections: 1, ..NOTHING }, Caught(None)),
         Rule::ReadHighWatermark => (READS, Caught(None)),
-        Rule::IdempotenceWindow | Rule::IdempotenceSequence => return None,
+        Rule::IdempotenceWindow => (SENT, Caught(Some(Invariant::ProducerNoDuplicate))),
+        Rule::IdempotenceSequence => (SENT, Caught(Some(Invariant::ProducerInOrder))),
+        Rule::IdempotenceLastFive => (SENT, Caught(Some(Invariant::ProducerJudgedByLog))),
+        Rule::IdempotenceFollowerState => {
+            (Bound { elections: 1, ..SENT }, Caught(Some(Invariant::ProducerNoDuplicate)))
+        }
+        Rule::IdempotenceTruncation => (Bound { elections: 2, ..SENT }, Caught(Some(Invariant::ProducerJudgedByLog))),
     };
     Some(Mutant { rule, bound, fate })
 }

@@ -6,7 +6,8 @@ use bellwether_trace::ErrorCode;
 use foldhash::fast::FixedState;
 use smallvec::SmallVec;
 
-use super::log::PackedLog;
+use super::log::{Log, PackedLog};
+use super::producers::Sent;
 use super::state::{
     Alter, AlterStatus, Answer, Broker, BrokerId, BrokerSet, Flight, MAX_BROKERS, MetaEntry, Metadata, Phase, Remote,
     State, Used,
@@ -172,11 +173,13 @@ fn write(state: &State<PackedLog>, usual: Usual, order: &Order, out: &mut Vec<u8
     for ghost in [&state.seen, &state.acked_all, &state.acked_one] {
         write_records(ghost, out);
     }
-    // Few entries: the highest bits say whether there is more to say of batches, and whether operators had a hand in it.
+    // Few entries: the highest bits say whether there is more to say of producers, and whether operators had a hand in it.
+    let more = [state.sent.joined, state.sent.second, (u.resends << 1 | u.misjudged) as u8];
+    let has_more = more != [0; 3];
     let operated = u.shutdowns + u.reassigns + u.configures > 0;
-    out.push(state.metadata.entries.len() as u8 | u8::from(state.joined != 0) << 7 | u8::from(operated) << 6);
-    if state.joined != 0 {
-        out.push(state.joined);
+    out.push(state.metadata.entries.len() as u8 | u8::from(has_more) << 7 | u8::from(operated) << 6);
+    if has_more {
+        out.extend(more);
     }
     if operated {
         out.extend([u.shutdowns << 4 | u.reassigns, u.reverted << 7 | u.configures << 4 | u.min_isr].map(|n| n as u8));
@@ -239,8 +242,13 @@ fn write_broker(b: &Broker<PackedLog>, order: &Order, out: &mut Vec<u8>) {
         starts >>= 4;
         epoch += 1;
     }
-    out.extend([255, order.set(b.isr), b.partition_epoch as u8, b.epoch_start as u8, b.waiting.len() as u8]);
+    out.extend([255, order.set(b.isr), b.partition_epoch as u8, b.epoch_start as u8]);
+    let remembers = b.remembered.end() > 0;
+    out.push(b.waiting.len() as u8 | u8::from(remembers) << 7);
     out.extend(b.waiting.iter().map(|w| *w as u8));
+    if remembers {
+        write_records(&b.remembered, out);
+    }
     if let Some(pending) = b.pending {
         out.push(order.set(pending));
     }
@@ -334,7 +342,7 @@ pub fn unpack(bytes: &[u8], usual: Usual) -> State<PackedLog> {
     let stale = r.u32();
     let [seen, acked_all, acked_one] = std::array::from_fn(|_| r.records(0));
     let entries = r.u8();
-    let joined = if entries & 128 == 0 { 0 } else { r.u8() };
+    let [joined, second, again] = if entries & 128 == 0 { [0; 3] } else { [r.u8(), r.u8(), r.u8()] };
     let operated = entries & 64 != 0;
     let (asked, changed) = if operated { (r.u32(), r.u32()) } else { (0, usual.min_isr.min(usual.replicas)) };
     let used = Used {
@@ -347,6 +355,8 @@ pub fn unpack(bytes: &[u8], usual: Usual) -> State<PackedLog> {
         elections,
         retries,
         stale,
+        resends: u32::from(again >> 1),
+        misjudged: u32::from(again & 1),
         shutdowns: asked >> 4,
         reassigns: asked & 15,
         configures: changed >> 4 & 7,
@@ -358,7 +368,7 @@ pub fn unpack(bytes: &[u8], usual: Usual) -> State<PackedLog> {
     let entries = (0..entries & 63).map(|_| r.entry(n)).collect();
     let metadata = Metadata { base: 0, entries };
     let brokers = (0..n).map(|_| r.broker(n)).collect();
-    State { metadata, brokers, seen, acked_all, acked_one, joined, used }
+    State { metadata, brokers, seen, acked_all, acked_one, sent: Sent { joined, second }, used }
 }
 
 struct Reader<'a> {
@@ -442,7 +452,9 @@ impl Reader<'_> {
         let isr = self.set();
         let partition_epoch = self.u32();
         let epoch_start = self.u32();
-        let waiting: SmallVec<[u32; 4]> = (0..self.u8()).map(|_| self.u32()).collect();
+        let waits = self.u8();
+        let waiting: SmallVec<[u32; 4]> = (0..waits & 127).map(|_| self.u32()).collect();
+        let remembered = if waits & 128 == 0 { PackedLog::default() } else { self.records(0) };
         let pending = (flags & 4 != 0).then(|| self.set());
         let mut remote = [None; MAX_BROKERS];
         if flags & 16 != 0 {
@@ -468,6 +480,7 @@ impl Reader<'_> {
             alter,
             epoch_start,
             remote,
+            remembered,
             waiting,
             fetches,
             stale,

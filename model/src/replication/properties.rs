@@ -4,6 +4,7 @@ use bellwether_trace::Invariant;
 
 use super::action::Config;
 use super::log::Log;
+use super::producers::{in_order, no_duplicate};
 use super::state::{Answer, BrokerId, MetaEntry, Phase, State};
 use super::step::{fetched_outcome, min_isr};
 
@@ -34,6 +35,9 @@ pub fn promised<L: Log>(invariant: Invariant, state: &State<L>, config: &Config)
         | Invariant::WeakIsr
         | Invariant::ConsistentRead
         | Invariant::AckedAllIsDurable => used.unclean == 0 && unhurt && (used.standing == 0 || survives),
+        Invariant::ProducerNoDuplicate | Invariant::ProducerInOrder | Invariant::ProducerJudgedByLog => {
+            config.idempotent
+        }
         Invariant::AckedAllIsReplicated | Invariant::CommittedIsReplicated => {
             used.unclean == 0 && used.lossy == 0 && used.reverted == 0
         }
@@ -90,6 +94,11 @@ pub fn holds<L: Log>(invariant: Invariant, state: &State<L>, config: &Config) ->
         Invariant::LastReplicaStanding => state.used.unclean == 0 && state.used.standing > 0 && acked_all_lost(state),
         Invariant::UncleanLoses => state.used.unclean > 0 && state.used.lossy == 0 && acked_all_lost(state),
         Invariant::AckedAllHappens => state.acked_all.end() > 0,
+        Invariant::ProducerNoDuplicate => state.brokers.iter().all(|b| no_duplicate(&b.log)),
+        Invariant::ProducerInOrder => state.brokers.iter().all(|b| in_order(&b.log, state.sent)),
+        Invariant::ProducerJudgedByLog => state.used.misjudged == 0,
+        Invariant::ProducerDuplicates => state.brokers.iter().any(|b| !no_duplicate(&b.log)),
+        Invariant::ProducerReorders => state.brokers.iter().any(|b| !in_order(&b.log, state.sent)),
         Invariant::TruncationHappens => truncation_happens(state, config),
     }
 }

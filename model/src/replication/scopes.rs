@@ -44,6 +44,19 @@ pub fn bounds(scope: Scope) -> Vec<Bound> {
             lossy: 1,
             ..NOTHING
         },
+        // Producers that send again: without sequence numbers, and with them.
+        Bound { brokers: 2, records: 2, acks1: true, in_flight: 2, resends: 1, elections: 1, ..NOTHING },
+        Bound {
+            records: 3,
+            producers: 2,
+            idempotent: true,
+            in_flight: 2,
+            resends: 1,
+            brokers: 2,
+            elections: 1,
+            reads: false,
+            ..BASE
+        },
         // Sessions end, producers retry, messages get lost.
         Bound { reads: false, fences: 1, retries: 1, loss: true, ..BASE },
         // A loss by one of two, and by the last one standing.

@@ -8,6 +8,7 @@ use bellwether_trace::ErrorCode;
 use smallvec::SmallVec;
 
 use super::log::{Epoch, Log, Offset};
+use super::producers::Sent;
 
 /// At most this many replicas.
 pub const MAX_BROKERS: usize = 5;
@@ -299,6 +300,8 @@ pub struct Broker<L> {
     pub epoch_start: Offset,
     /// Leader only: what it knows of the followers.
     pub remote: [Option<Remote>; MAX_BROKERS],
+    /// Only without the rule idempotence.truncation: a log that was cut, of which the producers' batches are remembered.
+    pub remembered: L,
     /// Leader only: the ends of produced batches that wait for acks=all, ascending.
     pub waiting: SmallVec<[Offset; 4]>,
     /// Its fetches on the way, by leader, at most one each.
@@ -315,6 +318,7 @@ impl<L: Log> Broker<L> {
         self.partition_epoch = 0;
         self.pending = None;
         self.epoch_start = 0;
+        self.remembered = L::default();
         self.remote = [None; MAX_BROKERS];
         self.waiting.clear();
     }
@@ -375,6 +379,10 @@ pub struct Used {
     /// Reassignments that were taken back when the ISR without the added replicas was below min.insync.replicas: 0, or 1 for
     /// any number.
     pub reverted: u32,
+    /// Batches that were sent again.
+    pub resends: u32,
+    /// A leader took a batch for a duplicate that its log does not have, or refused one as out of order that it has: 0 or 1.
+    pub misjudged: u32,
     /// Fetches that were superseded and stayed on their way.
     pub stale: u32,
     /// Elections of a replica outside of the ISR, by configuration: 0, or 1 for any number.
@@ -397,8 +405,8 @@ pub struct State<L> {
     pub acked_all: L,
     /// The longest log that acks=1 has acknowledged.
     pub acked_one: L,
-    /// Records, by number, whose batch goes on with the next number: only in exhaustive search, where numbers are small.
-    pub joined: u8,
+    /// Which of the records belong together.
+    pub sent: Sent,
     /// What has happened.
     pub used: Used,
 }
@@ -423,7 +431,7 @@ impl<L: Log> State<L> {
             seen: L::default(),
             acked_all: L::default(),
             acked_one: L::default(),
-            joined: 0,
+            sent: Sent::default(),
             used: Used { min_isr: entry.min_isr(), ..Used::default() },
         };
         brokers.iter().for_each(|start| state.join(*start));
@@ -446,6 +454,7 @@ impl<L: Log> State<L> {
             alter: None,
             epoch_start: 0,
             remote: [None; MAX_BROKERS],
+            remembered: L::default(),
             waiting: SmallVec::new(),
             fetches: SmallVec::new(),
             stale: Vec::new(),
@@ -485,11 +494,8 @@ impl<L: Log> State<L> {
     /// Whether no batch of the log lies on both sides of this offset. Batches are written, sent and kept as they are, so that
     /// the number of a record tells in every log whether its batch ends there.
     pub fn ends_batch(&self, log: &L, offset: Offset) -> bool {
-        self.joined == 0
-            || offset
-                .checked_sub(1)
-                .and_then(|at| log.record(at))
-                .is_none_or(|r| u32::from(self.joined) >> r.id & 1 == 0)
+        self.sent.joined == 0
+            || offset.checked_sub(1).and_then(|at| log.record(at)).is_none_or(|r| self.sent.ends_batch(r.id))
     }
 
     /// The controller's state.

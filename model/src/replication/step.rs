@@ -7,6 +7,7 @@ mod controller;
 mod fetch;
 mod isr;
 mod leader;
+mod produce;
 mod reassign;
 mod replica;
 
@@ -45,9 +46,10 @@ pub fn advance<L: Log>(state: &mut State<L>, action: &Action, config: &Config) -
         Action::Stop { broker, high_watermark } => replica::stop(state, broker, high_watermark, config),
         Action::Restart { broker } => replica::restart(state, broker),
         Action::Apply { broker, index } => replica::apply(state, broker, index, config),
-        Action::Produce { broker, acks, count } => leader::produce(state, broker, acks, count, config),
-        Action::Reject { broker } => leader::reject(state, broker),
-        Action::Duplicate { broker, end } => leader::duplicate(state, broker, end, config),
+        Action::Produce { broker, acks, batch } => produce::produce(state, broker, acks, batch, config),
+        Action::OutOfOrder { broker, batch } => produce::out_of_order(state, broker, batch, config),
+        Action::Reject { broker } => produce::reject(state, broker),
+        Action::Duplicate { broker, batch, end } => produce::duplicate(state, broker, batch, end, config),
         Action::Ack { broker, end, error } => leader::ack(state, broker, end, error, config),
         Action::HighWatermark { broker, to } => leader::high_watermark(state, broker, to, config),
         Action::Read { broker, end } => leader::read(state, broker, end, config),
@@ -79,6 +81,7 @@ fn parties(action: &Action) -> [Option<BrokerId>; 2] {
         | Action::Restart { broker }
         | Action::Apply { broker, .. }
         | Action::Produce { broker, .. }
+        | Action::OutOfOrder { broker, .. }
         | Action::Reject { broker }
         | Action::Duplicate { broker, .. }
         | Action::Ack { broker, .. }

@@ -1,5 +1,6 @@
 //! A follower's side of replication: its fetches, and what it makes of the answers.
 
+use bellwether_log::ProducerStates;
 use bellwether_trace::{Event, FetchEffect, NodeId, Rule};
 
 use bellwether_wire::batch::BatchHeader;
@@ -85,6 +86,13 @@ impl Partition {
             fx.push(Effect::WriteEpochs);
         }
         effect
+    }
+
+    /// After a truncation: the producers' state is what the remaining batches say.
+    pub fn rebuild_producers(&mut self, headers: impl Iterator<Item = BatchHeader>) {
+        if self.rules.on(Rule::IdempotenceTruncation) {
+            self.producers = ProducerStates::rebuild(headers);
+        }
     }
 
     /// Is this the answer to what the follower would ask now?

@@ -57,7 +57,10 @@ impl Partition {
         let end = end_of(batch, base_offset).ok_or(ResponseError::InvalidRecord)?;
         match self.producers.check(batch) {
             ProducerCheck::Append => {}
-            ProducerCheck::Duplicate { base_offset, end } => {
+            ProducerCheck::Duplicate { base_offset, end, newest } => {
+                if !newest && !self.rules.on(Rule::IdempotenceLastFive) {
+                    return Err(ResponseError::OutOfOrderSequenceNumber);
+                }
                 if self.rules.on(Rule::IdempotenceWindow) {
                     return Ok(self.duplicate(token, acks, base_offset, end, fx));
                 }

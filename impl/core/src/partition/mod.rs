@@ -192,11 +192,6 @@ impl Partition {
         self.replica_lag = Some(lag);
     }
 
-    /// After a truncation: the producers' state is what the remaining batches say.
-    pub fn rebuild_producers(&mut self, headers: impl Iterator<Item = BatchHeader>) {
-        self.producers = ProducerStates::rebuild(headers);
-    }
-
     /// [`Partition::apply`], and what follows of it.
     pub fn on_metadata(&mut self, now: Millis, delta: &PartitionDelta, fx: &mut Effects) -> bool {
         let applied = self.apply(now, delta, fx);

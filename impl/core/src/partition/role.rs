@@ -155,6 +155,9 @@ impl Partition {
             leading.now = leading.now.max(now);
             self.leading = Some(leading);
             self.assign_remotes();
+            if !self.rules.on(Rule::IdempotenceFollowerState) {
+                self.producers = ProducerStates::default();
+            }
             // An epoch without records has its entry too (KAFKA-7415).
             return self.epochs.assign(state.leader_epoch, self.log_end);
         }

@@ -222,7 +222,12 @@ pub(super) fn fetched<L: Log>(
     let flight = take_flight(state, follower, leader, nth).ok_or(nothing)?;
     let f = me_mut(state, follower);
     match (effect, flight.phase) {
-        (FetchEffect::Truncated, _) => f.log.truncate(end),
+        (FetchEffect::Truncated, _) => {
+            if config.idempotent && !config.rules.holds(Rule::IdempotenceTruncation) {
+                f.remembered = f.log.slice(0, f.log.end());
+            }
+            f.log.truncate(end);
+        }
         (FetchEffect::Appended, Phase::Answered(Answer::Records { records, .. })) => f.log.extend(&records),
         _ => {}
     }

@@ -1,81 +1,22 @@
-//! A leader and its clients: producing, acknowledging, the high watermark, reading.
+//! A leader and its clients: acknowledging, the high watermark, reading.
 
 use bellwether_trace::{ErrorCode, Rule};
 
-use super::{guard, in_budget, leading, me, me_mut, min_isr, require};
-use crate::replication::action::{Acks, Config, Noted, Refusal};
+use super::{guard, leading, me, me_mut, min_isr, require};
+use crate::replication::action::{Config, Noted, Refusal};
 use crate::replication::log::{Log, Offset};
 use crate::replication::state::{BrokerId, BrokerSet, State};
 
-fn lengthen<L: Log>(ghost: &mut L, log: &L, to: Offset) {
+pub(super) fn lengthen<L: Log>(ghost: &mut L, log: &L, to: Offset) {
     if to > ghost.end() {
         *ghost = log.slice(0, to);
     }
 }
 
-fn wait<L: Log>(state: &mut State<L>, broker: BrokerId, end: Offset) {
+pub(super) fn wait<L: Log>(state: &mut State<L>, broker: BrokerId, end: Offset) {
     let waiting = &mut me_mut(state, broker).waiting;
     let at = waiting.partition_point(|w| *w <= end);
     waiting.insert(at, end);
-}
-
-pub(super) fn produce<L: Log>(
-    state: &mut State<L>,
-    broker: BrokerId,
-    acks: Acks,
-    count: u32,
-    config: &Config,
-) -> Result<(), Refusal> {
-    let b = me(state, broker);
-    let view = state.view(broker).copied();
-    let view = view.ok_or(Refusal { rule: None, why: "the broker has no view of the partition yet" })?;
-    let leads = view.leader == Some(broker);
-    guard(config, Rule::ProduceLeader, leads, "the broker is not the leader in its own view")?;
-    require(count > 0, "a batch has at least one record")?;
-    require(count <= config.budget.batch, "the bound does not allow so large a batch")?;
-    in_budget(state.used.records, count, config.budget.records)?;
-    if acks == Acks::All {
-        let enough = b.isr.len() >= min_isr(state, broker);
-        guard(config, Rule::AckMinIsr, enough, "the ISR is smaller than min.insync.replicas")?;
-    }
-    let first_id = state.used.records;
-    state.used.records += count;
-    if config.batches {
-        (first_id..first_id + count - 1).for_each(|id| state.joined |= 1 << id);
-    }
-    let b = me_mut(state, broker);
-    b.log.append(view.leader_epoch, first_id, count);
-    let end = b.log.end();
-    match acks {
-        Acks::One if config.noted == Noted::Nothing => {}
-        Acks::None if config.noted != Noted::Sent => {}
-        Acks::None | Acks::One => {
-            let log = b.log.clone();
-            lengthen(&mut state.acked_one, &log, end);
-        }
-        Acks::All if leads => wait(state, broker, end),
-        Acks::All => {}
-    }
-    Ok(())
-}
-
-pub(super) fn reject<L: Log>(state: &State<L>, broker: BrokerId) -> Result<(), Refusal> {
-    leading(state, broker)?;
-    require(me(state, broker).isr.len() < min_isr(state, broker), "the ISR has min.insync.replicas")
-}
-
-pub(super) fn duplicate<L: Log>(
-    state: &mut State<L>,
-    broker: BrokerId,
-    end: Offset,
-    config: &Config,
-) -> Result<(), Refusal> {
-    leading(state, broker)?;
-    require(end > 0 && end <= me(state, broker).log.end(), "the log has no such batch")?;
-    in_budget(state.used.retries, 1, config.budget.retries)?;
-    state.used.retries += 1;
-    wait(state, broker, end);
-    Ok(())
 }
 
 pub(super) fn ack<L: Log>(

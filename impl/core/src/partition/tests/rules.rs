@@ -312,3 +312,42 @@ fn a_gap_in_the_sequence_of_a_producer_is_refused() {
         p.produce(0, 0, 1, &idempotent(0, 2, 1), &mut Effects::default()).err()
     });
 }
+
+#[test]
+fn a_batch_that_is_not_the_last_one_of_its_producer_is_recognised() {
+    guards(Rule::IdempotenceLastFive, Ok(true), Err(ResponseError::OutOfOrderSequenceNumber), |rules| {
+        let mut p = leader(rules, &[1, 2, 3]);
+        for sequence in 0..2 {
+            p.produce(0, 0, 1, &idempotent(0, sequence, 1), &mut Effects::default()).expect("in order");
+        }
+        p.produce(0, 0, 1, &idempotent(0, 0, 1), &mut Effects::default()).map(|produced| produced.duplicate)
+    });
+}
+
+#[test]
+fn a_new_leader_recognises_what_it_copied() {
+    guards(Rule::IdempotenceFollowerState, (true, 1), (false, 2), |rules| {
+        let mut p = follower(rules, 0, 0);
+        let request = p.fetch(20, &mut Effects::default()).expect("a follower fetches");
+        let theirs = [BatchHeader { leader_epoch: 0, ..idempotent(0, 0, 1) }];
+        p.fetched(&request, 1, &records(0, &theirs), &mut Effects::default());
+        p.apply(0, &metadata(101, 2, 1, &[1, 2], 1), &mut Effects::default());
+        let again = p.produce(0, 0, 1, &idempotent(0, 0, 1), &mut Effects::default()).expect("a retry");
+        (again.duplicate, p.log_end())
+    });
+}
+
+#[test]
+fn a_log_that_is_cut_forgets_what_producers_wrote_there() {
+    guards(Rule::IdempotenceTruncation, (false, 1), (true, 0), |rules| {
+        let mut p = leader(rules, &[1, 2, 3]);
+        p.produce(0, 0, 1, &idempotent(0, 0, 1), &mut Effects::default()).expect("the first");
+        p.apply(0, &metadata(101, 2, 1, &[1, 2], 1), &mut Effects::default());
+        let request = p.fetch(20, &mut Effects::default()).expect("a follower fetches");
+        p.fetched(&request, 2, &diverging(0, 0), &mut Effects::default());
+        p.rebuild_producers([].into_iter());
+        p.apply(0, &metadata(102, 1, 2, &[1, 2], 2), &mut Effects::default());
+        let again = p.produce(0, 0, 1, &idempotent(0, 0, 1), &mut Effects::default()).expect("a retry");
+        (again.duplicate, p.log_end())
+    });
+}
