@@ -97,6 +97,7 @@ pub fn bounds(scope: Scope) -> Vec<Bound> {
         // A loss while a replica takes another one's place, without eligible leader replicas and with them: 6 million each.
         Bound { brokers: 2, spares: 1, reassigns: 1, crashes: 1, lossy: 1, ..BASE },
         Bound { elr: true, brokers: 2, spares: 1, reassigns: 1, crashes: 1, lossy: 1, ..BASE },
+        Bound { brokers: 4, elections: 1, shrinks: 1, ..BASE },
         // One shrink and one loss of three copies.
         Bound { elr: true, crashes: 1, lossy: 1, shrinks: 1, ..BASE },
     ];
