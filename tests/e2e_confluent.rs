@@ -2,12 +2,18 @@
 
 mod e2e_common;
 
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use bellwether_conformance::client::{self, ClientConfig};
 use bellwether_conformance::cluster::{Cluster, ClusterSpec};
 use bellwether_conformance::history::Judgement;
-use e2e_common::{BELLWETHER, Broker, Client, assert_valid, records};
+use bellwether_conformance::oracle::judge;
+use bellwether_conformance::reader::read_runs;
+use e2e_common::{BELLWETHER, Broker, Client, assert_valid, python, records};
+use serde_json::Value;
 
 /// Every record was acknowledged and is there; with idempotence exactly once and in order.
 fn assert_kept(judgement: &Judgement, failed: u64, idempotent: bool) {
@@ -83,4 +89,49 @@ fn an_idempotent_producer_keeps_its_records_and_their_order_while_a_leader_is_ki
 #[test]
 fn a_plain_producer_finds_every_acknowledged_record_at_least_once_while_a_leader_is_killed() {
     with_a_leader_killed(false);
+}
+
+/// The leader sends it there, and it is served there (KIP-392).
+#[test]
+fn a_consumer_in_a_rack_reads_from_the_follower_there() {
+    let records = 500;
+    let dir = tempfile::tempdir().unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let selector = "org.apache.kafka.common.replica.RackAwareReplicaSelector";
+    let config = [("broker.rack", "rack-{node}"), ("replica.selector.class", selector)];
+    let config = config.map(|(key, value)| (key.to_string(), value.to_string())).to_vec();
+    let spec = ClusterSpec { config, ..ClusterSpec::new(BELLWETHER, dir.path()) };
+    let mut cluster = runtime.block_on(Cluster::start(spec)).unwrap();
+
+    // Broker 1 leads, and the consumer is where broker 3 is.
+    let output = Command::new(python())
+        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients/read_in_rack.py"))
+        .args(["--bootstrap", &cluster.bootstrap().join(","), "--rack", "rack-3", "--records", &records.to_string()])
+        .args(["--replicas", "1", "2", "3"])
+        .output()
+        .unwrap();
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{stdout}{}", String::from_utf8_lossy(&output.stderr));
+    runtime.block_on(cluster.stop()).unwrap();
+
+    let said: Vec<Value> = stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let read: Vec<(u64, String)> = said
+        .iter()
+        .filter(|s| s[0] == "read")
+        .map(|s| (s[1].as_u64().unwrap(), s[2].as_str().unwrap().to_string()))
+        .collect();
+    let wanted: Vec<(u64, String)> = (0..2 * records).map(|n| (n, n.to_string())).collect();
+    assert_eq!(read, wanted, "each record once, in order");
+
+    // By the library's account it asked broker 3 most of the time, and by the traces it was served there.
+    let asked: BTreeMap<u64, u64> =
+        said.iter().filter(|s| s[0] == "asked").map(|s| (s[1].as_u64().unwrap(), s[2].as_u64().unwrap())).collect();
+    let fetches = |node| asked.get(&node).copied().unwrap_or(0);
+    assert!(fetches(3) > fetches(1) && fetches(2) == 0, "{asked:?}");
+    let events = assert_valid(cluster.traces());
+    let runs = read_runs(cluster.traces()).unwrap();
+    let outcomes = &judge(&runs[0]).coverage.outcomes;
+    let served = outcomes.get("read follower").copied().unwrap_or(0);
+    assert!(served > 0, "{outcomes:?}");
+    println!("fetches by node {asked:?}, {served} answers of the follower among {events} events");
 }

@@ -20,7 +20,12 @@ fn main() -> std::io::Result<()> {
         let Some(mutant) = mutant(*rule) else { continue };
         let caught = match mutant.fate {
             // A trace does not say which of several fetches it tells of, and the machines on strings have one each.
-            Fate::Caught(wanted) if mutant.bound.stale == 0 => Some(wanted),
+            // Nor does it say what a consumer has read.
+            Fate::Caught(wanted)
+                if mutant.bound.stale == 0 && (mutant.bound.consumers == 0 || mutant.bound.follower_reads) =>
+            {
+                Some(wanted)
+            }
             _ => None,
         };
         let Some(wanted) = caught else {
@@ -155,7 +160,11 @@ fn written(mutant: &Mutant, trail: &Trail) -> Result<Vec<u8>, String> {
         let mut actions = Vec::new();
         model.actions(&state, &mut actions);
         let action = *actions.get(*nth).ok_or("the search took another step")?;
-        state = take(&state, action)?;
+        if Action::UNTRACED.contains(&action.name()) {
+            state = model.next_state(&state, action).ok_or("the search took another step")?;
+        } else {
+            state = take(&state, action)?;
+        }
     }
     // What does not heal shows while it should.
     let healing = if trail.steps.len() > trail.choices.len() { 30 } else { 0 };

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use bellwether_conformance::oracle::validate_files;
 use bellwether_conformance::walk::{Plan, Walk};
-use bellwether_model::replication::{Acks, Action, Rules};
+use bellwether_model::replication::{Acks, Action, Batch, Rules};
 use bellwether_trace::ErrorCode;
 
 const PLAN: Plan = Plan {
@@ -34,7 +34,8 @@ fn main() -> std::io::Result<()> {
     }
     // Twelve events a round.
     for end in 1..=wanted.div_ceil(12) as u32 {
-        take(Action::Produce { broker: 0, acks: Acks::All, count: 1 });
+        let batch = Batch { producer: 0, first: end - 1, count: 1 };
+        take(Action::Produce { broker: 0, acks: Acks::All, batch });
         for follower in [1, 2] {
             take(Action::Respond { follower, leader: 0, nth: 0, end });
             take(Action::Fetched { follower, leader: 0, nth: 0 });

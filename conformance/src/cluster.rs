@@ -29,7 +29,7 @@ pub struct ClusterSpec {
     pub dir: PathBuf,
     /// How many brokers besides the controller.
     pub brokers: NodeId,
-    /// Kafka configurations of every node.
+    /// Kafka configurations of every node; `{node}` in a value stands for its number.
     pub config: Vec<(String, String)>,
     /// Further arguments of every node, `--mutant RULE` for instance.
     pub arguments: Vec<String>,
@@ -262,7 +262,7 @@ impl Cluster {
             .arg("--test-timeouts")
             .args(["-c", &format!("bellwether.run.id={}", self.spec.run)]);
         for (key, value) in &self.spec.config {
-            command.args(["-c", &format!("{key}={value}")]);
+            command.args(["-c", &format!("{key}={}", value.replace("{node}", &node.to_string()))]);
         }
         command.args(&self.spec.arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(stderr);
         let mut child = command.spawn().map_err(|source| io_error("run", &self.spec.program, source))?;

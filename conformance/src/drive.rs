@@ -227,6 +227,7 @@ impl Puppet {
                     incarnation: self.tokens.into(),
                     host: "h".into(),
                     port: 1,
+                    rack: None,
                     previous_broker_epoch,
                 };
                 let decision = controller.register(now, registration);

@@ -405,7 +405,8 @@ impl Walk {
                 self.take_for_broker(node, action);
             }
             Action::Configure { min_isr, unclean } => self.configure(min_isr, unclean, action),
-            Action::Crash { broker, .. } => {
+            Action::Crash { broker, keep: wanted, high_watermark: checkpoint } => {
+                let scripted = self.plan.steps == 0;
                 let node = self.partitions[place].1.node(broker);
                 for ((_, names, state), batches) in self.partitions.iter_mut().zip(&self.batches) {
                     let Some(broker) = names.replica(node) else { continue };
@@ -416,6 +417,7 @@ impl Walk {
                         keep -= 1;
                     }
                     let high_watermark = b.high_watermark.min(keep).saturating_sub(self.random.below(2) as u32);
+                    let (keep, high_watermark) = if scripted { (wanted, checkpoint) } else { (keep, high_watermark) };
                     let crash = Action::Crash { broker, keep, high_watermark };
                     advance(state, &crash, &self.config).expect("a running broker can stop");
                 }

@@ -22,8 +22,8 @@ pub use model::{Packed, Replication};
 pub use producers::{Batch, Sent, Verdict};
 pub use properties::{holds, promised, violations};
 pub use state::{
-    Alter, AlterStatus, Answer, Broker, BrokerId, BrokerSet, Flight, MAX_BROKERS, MetaEntry, Metadata, Phase, Remote,
-    Start, State, Used,
+    Alter, AlterStatus, Answer, Broker, BrokerId, BrokerSet, Consumer, Flight, MAX_BROKERS, MetaEntry, Metadata, Phase,
+    Remote, Start, State, Used,
 };
 pub use step::{
     Departure, advance, alter_decision, altered, departed, electable, fetch_verdict, fetched_outcome,

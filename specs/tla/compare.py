@@ -110,6 +110,8 @@ TWINS = {
             "shutdowns": (0, "controlled shutdowns"),
             "configures": (0, "changes of min.insync.replicas"),
             "forced": (False, "unclean elections that an operator asks for"),
+            "consumers": (0, "consumers that validate their position"),
+            "follower-reads": (False, "consumers that read from followers"),
         },
         # As a property over time it costs TLC a hundred times as much as all others.
         convergence=("Convergence", "replication.convergence", ["still", "back-again", "network"]),
@@ -126,7 +128,14 @@ NOT_IN_TWIN = {
     "config.new-partition-epoch": "about changes of min.insync.replicas",
     "config.keeps-elr": "about changes of min.insync.replicas",
     "replication.isr-assigned": "about reassignments",
-}
+    **dict.fromkeys(
+        [
+            "read.leader-epoch", "read.follower-in-step", "consumer.validate-position", "consumer.common-epoch",
+            "consumer.one-history", "consumer.is-told",
+        ],
+        "the twin has no consumer of which more is known than what was read",
+    ),
+}  # fmt: skip
 
 # What is hoped for: so many times less CPU time and memory than TLC, both with symmetry, where TLC's CPU time is not just
 # the start of the JVM.

@@ -57,7 +57,8 @@ pub const OUTCOMES: &[&str] = &[
     "ack NOT_ENOUGH_REPLICAS_AFTER_APPEND",
     "ack REQUEST_TIMED_OUT",
     "high-watermark",
-    "read",
+    "read leader",
+    "read follower",
     "fetch",
     "receive ok",
     "receive diverging",
@@ -92,9 +93,9 @@ pub struct Coverage {
 impl Coverage {
     /// Actions that never occurred.
     pub fn missing_actions(&self) -> Vec<&'static str> {
-        // A refusal that changes nothing has no event (deviation trace.nobodys-batches).
-        let told = Action::NAMES.iter().copied().filter(|name| *name != "out-of-order");
-        told.filter(|name| !self.actions.contains_key(name)).collect()
+        // A refusal that changes nothing has no event (deviation trace.nobodys-batches), nor has what a client asks itself.
+        let shows = |name: &&str| !Action::UNTRACED.contains(name) && !self.actions.contains_key(name);
+        Action::NAMES.iter().copied().filter(shows).collect()
     }
 
     /// Outcomes that never occurred.
@@ -204,6 +205,7 @@ impl Coverage {
                     FetchEffect::Ignored => "ignored",
                 },
             ),
+            Event::Read { .. } => outcome("read", if seen.follows { "follower" } else { "leader" }),
             Event::ProposeIsr { isr, .. } => {
                 outcome("propose-isr", if isr.len() > seen.isr { "expand" } else { "shrink" });
             }
@@ -240,6 +242,8 @@ pub(super) struct Seen {
     pub orphan: bool,
     /// A reassignment was going on.
     pub reassigning: bool,
+    /// The replica is not the leader.
+    pub follows: bool,
     /// The size of the leader's ISR.
     pub isr: usize,
 }

@@ -222,6 +222,7 @@ pub fn event_of<L: Log>(
         Action::Read { broker, end } => {
             Event::Read { tp, end: end.into(), high_watermark: before.broker(broker)?.high_watermark.into() }
         }
+        Action::Validate { .. } => return None,
         Action::Fetch { follower, leader } => {
             let flight = after.broker(follower)?.fetch_to(leader)?;
             Event::Fetch {

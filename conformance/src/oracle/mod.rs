@@ -281,6 +281,7 @@ impl Oracle {
             let here = partition.names.replica(node);
             let ends = |p: &PartitionOracle| here.and_then(|b| p.state.broker(b)).map(|b| b.log.end());
             let before = ends(partition);
+            seen.follows = here.is_some_and(|b| !partition.state.leads(b));
             seen.isr = here.and_then(|b| partition.state.broker(b)).map_or(0, |b| b.isr.len() as usize);
             partition.step(&self.nodes, node, event).map_err(|why| Rejection {
                 partition: Some(*tp),

@@ -23,6 +23,7 @@ pub(super) fn actor(action: &Action) -> BrokerId {
         | Action::Ack { broker, .. }
         | Action::HighWatermark { broker, .. }
         | Action::Read { broker, .. }
+        | Action::Validate { broker }
         | Action::ProposeIsr { broker, .. }
         | Action::LearnIsr { broker }
         | Action::Register { broker, .. }
@@ -108,6 +109,9 @@ pub(super) fn candidates(state: &State<EpochRuns>, config: &Config, plan: &Plan,
             for _ in 0..3 {
                 out.push(Action::Read { broker, end: random.below(b.high_watermark as usize + 1) as u32 });
             }
+        }
+        // By the leader; or by a follower that is in step, and no more often in all for that.
+        if state.ids().any(|b| state.leads(b)) {
             out.push(Action::Read { broker, end: b.high_watermark });
         }
         for other in state.ids() {

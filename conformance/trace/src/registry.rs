@@ -175,6 +175,14 @@ registry! {
         ProduceLeader = "produce.leader", Judge::Model, "Partition.appendRecordsToLeader";
         /// A consumer sees nothing above the high watermark.
         ReadHighWatermark = "read.high-watermark", Judge::Model, "KIP-392, Partition.fetchRecords";
+        /// A replica refuses a consumer's fetch whose leader epoch is not its own.
+        ReadLeaderEpoch = "read.leader-epoch", Judge::Model, "KIP-320, KIP-392";
+        /// A follower shows records to consumers only when it has taken in an answer with records, or with none, in the present leader epoch.
+        ReadFollowerInStep = "read.follower-in-step", Judge::Model, "KIP-392, KAFKA-14704";
+        /// A consumer that learns of a new leader epoch reads on only when the leader has found its position in its log.
+        ConsumerValidatePosition = "consumer.validate-position", Judge::Model, "KIP-320";
+        /// A log has a consumer's position only if it has the epoch of the last record that the consumer has read.
+        ConsumerCommonEpoch = "consumer.common-epoch", Judge::Model, "KIP-320, KIP-595";
         /// A batch that is among the last five of its producer is not appended again.
         IdempotenceWindow = "idempotence.window", Judge::Model, "KIP-98, ProducerStateEntry.java";
         /// A batch is appended only if its sequence follows the last one of its producer.
@@ -222,6 +230,8 @@ registry! {
         AckedAllIsDurable = "acks.all-is-durable", Kind::Always, "KIP-966, ProducerConfig acks";
         /// With acks=all nothing is acknowledged that fewer than min.insync.replicas logs have.
         AckedAllIsReplicated = "acks.all-is-replicated", Kind::Always, "TopicConfig min.insync.replicas";
+        /// While a broker leads in the leader epoch in which a consumer has validated its position, what the consumer has read since it was last told of a truncation is the beginning of that broker's log.
+        ConsumerOneHistory = "consumer.one-history", Kind::Always, "KIP-320";
         /// Nothing is shown to a consumer that fewer than min.insync.replicas logs have.
         CommittedIsReplicated = "replication.committed-is-replicated", Kind::Always, "KIP-966, KAFKA-15583";
         /// Once faults stop there is a leader, everybody is in sync with it, and every write is answered.
@@ -244,6 +254,8 @@ registry! {
         ProducerDuplicates = "producer.duplicates", Kind::Sometimes, "KIP-98";
         /// A record of a producer without idempotence stands behind one that was sent after it.
         ProducerReorders = "producer.reorders", Kind::Sometimes, "KIP-98, ProducerConfig max.in.flight.requests.per.connection";
+        /// A consumer is told that records that it has read are gone.
+        ConsumerIsTold = "consumer.is-told", Kind::Sometimes, "KIP-320";
         /// A follower truncates records that its new leader does not have.
         TruncationHappens = "replication.truncation-happens", Kind::Sometimes, "KIP-101";
     }

@@ -64,6 +64,7 @@ pub(crate) async fn metadata(broker: &Arc<Broker>, version: i16, request: &Metad
         let mut node = MetadataResponseBroker::default();
         node.node_id = BrokerId(*id);
         (node.host, node.port) = (StrBytes::from(b.host.clone()), i32::from(b.port));
+        node.rack = b.rack.clone().map(StrBytes::from);
         response.brokers.push(node);
     }
     response.cluster_id = Some(StrBytes::from_static_str(CLUSTER_ID));

@@ -172,6 +172,7 @@ impl ControllerNode {
             incarnation: request.incarnation_id.as_u128(),
             host: listener.host.to_string(),
             port: listener.port,
+            rack: request.rack.as_ref().map(ToString::to_string),
             previous_broker_epoch: request.previous_broker_epoch,
         };
         match self.decide(|c, now| c.register(now, registration)).and_then(|r| r) {

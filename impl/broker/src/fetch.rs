@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use bellwether_core::FetchIn;
+use bellwether_core::{ConsumerFetch, FetchIn};
 use bellwether_trace::{ErrorCode, FetchAnswer, NodeId, TopicId, TopicPartition};
 use bellwether_wire::messages::{ApiKey, FetchRequest};
 use bellwether_wire::{FetchPartition, FetchReply, FetchTopic, ResponseError, encode_fetch};
@@ -31,9 +31,10 @@ struct Head {
 /// A partition that a consumer asks for.
 struct Asked {
     replica: Result<Arc<Replica>, ResponseError>,
-    leader_epoch: i32,
-    offset: i64,
+    fetch: ConsumerFetch,
     max_bytes: usize,
+    /// The follower that it should rather ask, in its own rack (KIP-392).
+    preferred: Option<NodeId>,
 }
 
 /// A partition that a follower asks for.
@@ -69,16 +70,26 @@ fn consume(mut head: Head, deadline: Instant, request: FetchRequest) -> Answer {
     let min_bytes = usize::try_from(request.min_bytes).unwrap_or(0);
     let max_bytes = usize::try_from(request.max_bytes).unwrap_or(0).min(head.broker.config.fetch_max_bytes);
     let mut asked = Vec::new();
+    // From version 11 on a consumer names its rack, and may be served by any replica (KIP-392).
+    let any_replica = head.version >= 11;
+    let in_rack = match any_replica && head.broker.config.rack_aware_reads {
+        true => head.broker.image.read().unfenced_in_rack(&request.rack_id),
+        false => Vec::new(),
+    };
     for topic in request.topics {
         let (name, id) = head.topic(&topic.topic, topic.topic_id.as_u128());
         let mut partitions = Vec::with_capacity(topic.partitions.len());
         for partition in topic.partitions {
-            asked.push(Asked {
-                replica: head.replica(&topic.topic, id, partition.partition),
+            let replica = head.replica(&topic.topic, id, partition.partition);
+            let fetch = ConsumerFetch {
                 leader_epoch: partition.current_leader_epoch,
                 offset: partition.fetch_offset,
-                max_bytes: usize::try_from(partition.partition_max_bytes).unwrap_or(0),
-            });
+                last_fetched_epoch: partition.last_fetched_epoch,
+                any_replica,
+            };
+            let preferred = replica.as_ref().ok().and_then(|r| r.preferred_read_replica(&fetch, &in_rack));
+            let max_bytes = usize::try_from(partition.partition_max_bytes).unwrap_or(0);
+            asked.push(Asked { replica, fetch, max_bytes, preferred });
             partitions.push(FetchPartition { index: partition.partition, ..FetchPartition::default() });
         }
         head.reply.topics.push(FetchTopic { name, id, partitions });
@@ -125,7 +136,10 @@ fn enough(asked: &[Asked], min_bytes: usize, max_bytes: usize, bell: &Bell) -> b
     let mut sum = 0;
     for one in asked {
         let Ok(replica) = &one.replica else { return true };
-        match replica.consumable(one.leader_epoch, one.offset, one.max_bytes.min(max_bytes), min_bytes > 1, bell) {
+        if one.preferred.is_some() {
+            return true;
+        }
+        match replica.consumable(&one.fetch, one.max_bytes.min(max_bytes), min_bytes > 1, bell) {
             Some(bytes) => sum += bytes,
             None => return true,
         }
@@ -150,10 +164,19 @@ fn read(head: &mut Head, asked: &[Asked], max_bytes: usize) {
                 continue;
             }
         };
-        let consumed = replica.consume(one.leader_epoch, one.offset, one.max_bytes.min(left), none_yet);
+        if one.preferred.is_some() {
+            // Without records, so that it goes there (ReplicaManager.readFromLog).
+            let (high_watermark, log_start) = replica.bounds();
+            place.preferred_read_replica = one.preferred;
+            (place.high_watermark, place.last_stable_offset) = (high_watermark, high_watermark);
+            place.log_start_offset = log_start;
+            continue;
+        }
+        let consumed = replica.consume(&one.fetch, one.max_bytes.min(left), none_yet);
         left = left.saturating_sub(consumed.bytes);
         none_yet &= consumed.bytes == 0;
         place.error_code = consumed.error.map_or(0, |e| e.code());
+        place.diverging = consumed.diverging;
         place.high_watermark = consumed.high_watermark;
         place.last_stable_offset = consumed.high_watermark;
         place.log_start_offset = consumed.log_start;

@@ -73,6 +73,7 @@ async fn register(broker: Arc<Broker>, incarnation: Uuid) {
     body.cluster_id = StrBytes::from_static_str(CLUSTER_ID);
     body.incarnation_id = incarnation;
     body.listeners = vec![listener];
+    body.rack = broker.config.rack.clone().map(StrBytes::from);
     body.previous_broker_epoch = broker.previous_epoch;
     let signal = match timely(&broker, broker.link.call(3, body)).await {
         Some(ResponseKind::BrokerRegistration(response)) if response.error_code == 0 => {

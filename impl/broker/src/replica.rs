@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bellwether_core::{
-    AcceptedIsr, Effect, Effects, FetchIn, FetchOut, FetchedIn, Millis, Partition, PartitionDelta, Responded, Token,
+    AcceptedIsr, ConsumerAnswer, ConsumerFetch, Effect, Effects, FetchIn, FetchOut, FetchedIn, Millis, Partition,
+    PartitionDelta, Responded, Token,
 };
 use bellwether_log::{Log, LogConfig};
 use bellwether_trace::{
@@ -39,6 +40,8 @@ pub(crate) struct IsrRequest {
 /// What a consumer's fetch gets of one partition.
 pub(crate) struct Consumed {
     pub(crate) error: Option<ResponseError>,
+    /// What the consumer has read is not in the log.
+    pub(crate) diverging: Option<(i32, i64)>,
     pub(crate) high_watermark: i64,
     pub(crate) log_start: i64,
     pub(crate) records: Vec<Bytes>,
@@ -191,16 +194,10 @@ impl Replica {
 
     /// Is there something for a consumer at `offset`? An error counts: it is to be told at once. If not, the bell is hung.
     /// The result is in bytes, exact only when `measure` asks for it.
-    pub(crate) fn consumable(
-        &self,
-        leader_epoch: i32,
-        offset: i64,
-        max: usize,
-        measure: bool,
-        bell: &Bell,
-    ) -> Option<usize> {
+    pub(crate) fn consumable(&self, fetch: &ConsumerFetch, max: usize, measure: bool, bell: &Bell) -> Option<usize> {
         let inner = &mut *self.inner.lock();
-        if inner.check_consumer(leader_epoch, offset).is_err() {
+        let offset = fetch.offset;
+        if inner.check_consumer(fetch) != Ok(ConsumerAnswer::Records) {
             return None;
         }
         inner.consumers.hang(CONSUMER, bell);
@@ -213,28 +210,25 @@ impl Replica {
     }
 
     /// Reads for a consumer: up to the high watermark.
-    pub(crate) fn consume(
-        self: &Arc<Self>,
-        leader_epoch: i32,
-        offset: i64,
-        max: usize,
-        at_least_one: bool,
-    ) -> Consumed {
+    pub(crate) fn consume(self: &Arc<Self>, fetch: &ConsumerFetch, max: usize, at_least_one: bool) -> Consumed {
         let inner = &mut *self.inner.lock();
+        let offset = fetch.offset;
         let mut consumed = Consumed {
             error: None,
+            diverging: None,
             high_watermark: inner.partition.high_watermark(),
             log_start: inner.partition.log_start(),
             records: Vec::new(),
             bytes: 0,
         };
         let bound = inner.partition.read_bound();
-        match inner.check_consumer(leader_epoch, offset) {
+        match inner.check_consumer(fetch) {
             Err(error) => {
                 consumed.error = Some(error);
                 (consumed.high_watermark, consumed.log_start) = (-1, -1);
             }
-            Ok(()) if offset < bound => match inner.log.read(offset, bound, max, at_least_one) {
+            Ok(ConsumerAnswer::Diverging { epoch, end }) => consumed.diverging = Some((epoch, end)),
+            Ok(ConsumerAnswer::Records) if offset < bound => match inner.log.read(offset, bound, max, at_least_one) {
                 Ok(slice) => {
                     if slice.end > offset {
                         // Cannot be refused: the bound and the leadership were looked at under this lock.
@@ -252,7 +246,7 @@ impl Replica {
                     consumed.error = Some(ResponseError::KafkaStorageError);
                 }
             },
-            Ok(()) => {}
+            Ok(ConsumerAnswer::Records) => {}
         }
         consumed
     }
@@ -385,6 +379,23 @@ impl Replica {
         question(&inner.partition, &inner.log)
     }
 
+    /// The follower that this consumer should rather read from, given the brokers in its rack; none if it is not served at all.
+    pub(crate) fn preferred_read_replica(&self, fetch: &ConsumerFetch, in_rack: &[NodeId]) -> Option<NodeId> {
+        if in_rack.is_empty() {
+            return None;
+        }
+        let inner = self.inner.lock();
+        // As everywhere: an error is told first.
+        inner.check_consumer(fetch).ok().filter(|answer| *answer == ConsumerAnswer::Records)?;
+        inner.partition.preferred_read_replica(fetch.offset, in_rack)
+    }
+
+    /// The high watermark and the start of the log.
+    pub(crate) fn bounds(&self) -> (i64, i64) {
+        let inner = self.inner.lock();
+        (inner.partition.high_watermark(), inner.partition.log_start())
+    }
+
     pub(crate) fn high_watermark(&self) -> i64 {
         self.inner.lock().partition.high_watermark()
     }
@@ -500,12 +511,10 @@ impl Inner {
         self.partition.check_client(leader_epoch)
     }
 
-    /// Partition.readRecords: an offset between the high watermark and the log end is empty, one outside of the log an error.
-    fn check_consumer(&self, leader_epoch: i32, offset: i64) -> Result<(), ResponseError> {
-        self.check_leader(leader_epoch)?;
-        match offset < self.partition.log_start() || offset > self.partition.log_end() {
-            true => Err(ResponseError::OffsetOutOfRange),
-            false => Ok(()),
+    fn check_consumer(&self, fetch: &ConsumerFetch) -> Result<ConsumerAnswer, ResponseError> {
+        if let Some(error) = self.closed {
+            return Err(error);
         }
+        self.partition.check_consumer(fetch)
     }
 }

@@ -190,7 +190,7 @@ async fn a_broker_that_does_not_lead_says_so() {
             if leader != node.id() {
                 let error = ResponseError::NotLeaderOrFollower.code();
                 assert_eq!(client.produce("t", partition, 1, values(&["a"])).await.0, error);
-                assert_eq!(client.fetch("t", partition, 0, NOW).await.error, error);
+                assert_eq!(client.fetch_version(10, "t", partition, 0, NOW).await.error, error);
                 refused += 1;
             }
         }

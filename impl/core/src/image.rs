@@ -37,6 +37,8 @@ pub struct Broker {
     pub host: String,
     /// Its port.
     pub port: u16,
+    /// Its rack, if it has one.
+    pub rack: Option<String>,
     /// Fenced brokers lead nothing and are in no ISR; without eligible leader replicas, in none of more than one member.
     pub fenced: bool,
     /// Where the metadata log says that the broker is in controlled shutdown (KIP-841): it leads nothing and is in no ISR, but
@@ -188,6 +190,12 @@ impl MetadataImage {
         Arc::clone(&self.statuses)
     }
 
+    /// The brokers with a session in a rack; none without a rack.
+    pub fn unfenced_in_rack(&self, rack: &str) -> Vec<NodeId> {
+        let there = |b: &Broker| !b.fenced && !rack.is_empty() && b.rack.as_deref() == Some(rack);
+        self.brokers.iter().filter(|(_, b)| there(b)).map(|(id, _)| *id).collect()
+    }
+
     /// The topics, by id.
     pub fn topics(&self) -> impl Iterator<Item = &Topic> {
         self.topics.values()
@@ -296,12 +304,13 @@ impl MetadataImage {
             return Err(ReplayError::Offset { at: self.offset, got: offset });
         }
         match record {
-            MetadataRecord::RegisterBroker { broker, incarnation, host, port } => {
+            MetadataRecord::RegisterBroker { broker, incarnation, host, port, rack } => {
                 let registered = Broker {
                     broker_epoch: offset,
                     incarnation: *incarnation,
                     host: host.clone(),
                     port: *port,
+                    rack: rack.clone(),
                     fenced: true,
                     shutting_down: None,
                 };

@@ -21,5 +21,7 @@ pub use effect::{Effect, Effects, Millis, Token};
 pub use image::{Broker, MetadataImage, ReplayError, Topic, TopicDefaults, Touched};
 pub use lifecycle::{Lifecycle, LifecycleInput, LifecycleOutput, LifecycleState};
 pub use metadata::{AcceptedIsr, BrokerStatus, MalformedRecord, MetadataRecord, PartitionDelta};
-pub use partition::{FetchIn, FetchOut, FetchedIn, Partition, Produced, Recovered, Refusal, Responded};
+pub use partition::{
+    ConsumerAnswer, ConsumerFetch, FetchIn, FetchOut, FetchedIn, Partition, Produced, Recovered, Refusal, Responded,
+};
 pub use rules::Rules;

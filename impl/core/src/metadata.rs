@@ -23,6 +23,9 @@ pub enum MetadataRecord {
         host: String,
         /// Its port.
         port: u16,
+        /// Its rack (broker.rack), if it has one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        rack: Option<String>,
     },
     /// The broker's session ended.
     FenceBroker {
@@ -216,8 +219,8 @@ mod tests {
             },
         );
         prop_oneof![
-            any::<(NodeId, u128, String, u16)>().prop_map(|(broker, incarnation, host, port)| {
-                MetadataRecord::RegisterBroker { broker, incarnation, host, port }
+            any::<(NodeId, u128, String, u16, Option<String>)>().prop_map(|(broker, incarnation, host, port, rack)| {
+                MetadataRecord::RegisterBroker { broker, incarnation, host, port, rack }
             }),
             any::<NodeId>().prop_map(|broker| MetadataRecord::FenceBroker { broker }),
             any::<NodeId>().prop_map(|broker| MetadataRecord::UnfenceBroker { broker }),
@@ -255,5 +258,15 @@ mod tests {
         let unassigned =
             MetadataRecord::Partition { topic: TopicId(1), partition: 0, state: PartitionState::default() };
         assert!(MetadataRecord::decode(&unassigned.encode()).is_err());
+    }
+
+    #[test]
+    fn a_registration_from_before_there_were_racks_is_still_read() {
+        let id = TopicId(7).to_string();
+        let text = format!(r#"{{"type":"register-broker","broker":1,"incarnation":"{id}","host":"h","port":9}}"#);
+        let record =
+            MetadataRecord::RegisterBroker { broker: 1, incarnation: 7, host: "h".into(), port: 9, rack: None };
+        assert_eq!(MetadataRecord::decode(text.as_bytes()), Ok(record.clone()));
+        assert_eq!(record.encode(), text.as_bytes());
     }
 }

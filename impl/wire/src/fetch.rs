@@ -55,6 +55,8 @@ pub struct FetchPartition {
     pub diverging: Option<(i32, i64)>,
     /// (node id, epoch) of the leader, if the asker was wrong about it, from version 12.
     pub current_leader: Option<(i32, i32)>,
+    /// The replica that the consumer should rather read from (KIP-392), from version 11.
+    pub preferred_read_replica: Option<i32>,
     /// The aborted transactions within the records, for a read-committed fetch; `None` for any other.
     pub aborted: Option<Vec<AbortedTransaction>>,
     /// The records in pieces, as the log gave them.
@@ -160,8 +162,7 @@ impl<'a> Writer<'a> {
             }
         }
         if self.version >= 11 {
-            // preferred_read_replica: reading from followers (KIP-392) is not served.
-            self.i32(-1);
+            self.i32(partition.preferred_read_replica.unwrap_or(-1));
         }
         let size = partition.records.iter().map(Bytes::len).sum();
         self.count(size)?;

@@ -171,12 +171,17 @@ pub enum Action {
         /// The new one.
         to: Offset,
     },
-    /// The leader shows a consumer its log.
+    /// A replica shows a consumer its log.
     Read {
-        /// The leader.
+        /// The leader, or a follower (KIP-392).
         broker: BrokerId,
         /// Up to here.
         end: Offset,
+    },
+    /// The consumer learns of a leader epoch, and asks its leader whether its log has the consumer's position (KIP-320).
+    Validate {
+        /// The leader.
+        broker: BrokerId,
     },
     /// The follower sends a fetch; an earlier one to the same leader is lost, or comes late.
     Fetch {
@@ -230,8 +235,8 @@ pub enum Action {
 
 impl Action {
     /// The names of all actions: those of their trace events; `crash` and `stop`, which show in a trace as the next `start`; and
-    /// `out-of-order`, which does not show.
-    pub const NAMES: [&str; 25] = [
+    /// those of [`Action::UNTRACED`].
+    pub const NAMES: [&str; 26] = [
         "register",
         "fence",
         "unfence",
@@ -257,7 +262,11 @@ impl Action {
         "reassign",
         "configure",
         "out-of-order",
+        "validate",
     ];
+
+    /// Those among them that show in no trace: a refusal that changes nothing, and what a client does on its side.
+    pub const UNTRACED: [&str; 2] = ["out-of-order", "validate"];
 
     /// The place of its name in [`Action::NAMES`].
     pub fn kind(&self) -> usize {
@@ -287,6 +296,7 @@ impl Action {
             Action::Reassign { .. } => 22,
             Action::Configure { .. } => 23,
             Action::OutOfOrder { .. } => 24,
+            Action::Validate { .. } => 25,
         }
     }
 
@@ -398,6 +408,8 @@ pub struct Config {
     pub idempotent: bool,
     /// max.in.flight.requests.per.connection: how many batches a producer may have sent without an answer.
     pub in_flight: u32,
+    /// Followers show records to consumers, too (KIP-392).
+    pub follower_reads: bool,
     /// What is remembered of what producers wrote.
     pub noted: Noted,
     /// The rules in force.
@@ -416,6 +428,7 @@ impl Config {
             numbered: false,
             idempotent: false,
             in_flight: 1,
+            follower_reads: true,
             noted,
             rules: Rules::ALL,
             budget: Budget::UNLIMITED,

@@ -68,6 +68,10 @@ pub struct Bound {
     pub flights: u32,
     /// Fetches and responses get lost on the way, at any time.
     pub loss: bool,
+    /// Consumers of which it is known what they have read: 0 or 1.
+    pub consumers: u32,
+    /// Consumers read from followers, too.
+    pub follower_reads: bool,
     /// Fetches that a newer one has superseded, but that still arrive, or whose answers do.
     pub stale: u32,
 }
@@ -102,6 +106,8 @@ pub const NOTHING: Bound = Bound {
     resends: 0,
     flights: 1,
     loss: false,
+    consumers: 0,
+    follower_reads: false,
     stale: 0,
 };
 
@@ -180,6 +186,8 @@ fields! {
     "resends" resends Count;
     "flights" flights Count;
     "loss" loss Switch;
+    "consumers" consumers Count;
+    "follower-reads" follower_reads Switch;
     "stale" stale Count;
 }
 
@@ -198,6 +206,7 @@ impl Bound {
             numbered: self.batch > 1 || self.producers > 1 || self.resends > 0,
             idempotent: self.idempotent,
             in_flight: self.in_flight,
+            follower_reads: self.follower_reads,
             noted: Noted::Acknowledged,
             rules: Rules::ALL,
             budget: Budget {
@@ -245,6 +254,8 @@ impl Bound {
             Err("stops: at most 3".to_owned())
         } else if self.configures > 7 || self.min_isr > 7 {
             Err("configures, min-isr: at most 7".to_owned())
+        } else if self.consumers > 1 || (self.consumers == 1 || self.follower_reads) && !self.reads {
+            Err("consumers: at most 1; and with consumers or follower-reads goes reads".to_owned())
         } else if self.stale > 3 {
             Err("stale: at most 3".to_owned())
         } else if small.iter().any(|n| *n > 15) || epochs >= PackedLog::EPOCHS {
@@ -287,6 +298,10 @@ impl Bound {
             Invariant::ProducerDuplicates => again && !self.idempotent,
             Invariant::ProducerReorders => again && !self.idempotent && self.in_flight > 1 && self.records > 1,
             Invariant::TruncationHappens => writes && changes,
+            Invariant::ConsumerIsTold => {
+                let alone = self.min_isr < self.brokers && self.shrinks > 0 && self.crashes > 0;
+                writes && self.records > 1 && self.consumers > 0 && self.unclean && alone
+            }
             _ => false,
         };
         Invariant::ALL.iter().copied().filter(applies).collect()

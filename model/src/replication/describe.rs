@@ -103,6 +103,15 @@ pub fn describe<L: Log>(before: &State<L>, action: &Action, after: &State<L>, co
             format!("broker {broker}: high watermark {} → {to}", b(broker).high_watermark)
         }
         Action::Read { broker, end } => format!("broker {broker} → consumer: records up to offset {end}"),
+        Action::Validate { broker } => {
+            let read = before.consumer.as_ref().map_or(0, |c| c.log.end());
+            let told = before.consumer.as_ref().zip(after.consumer.as_ref()).filter(|(was, is)| was.log != is.log);
+            let asks = format!("consumer → broker {broker}: is offset {read} valid in this leader epoch?");
+            match told {
+                Some((_, is)) => format!("{asks} No, truncation detected, and it is set back to {}", is.log.end()),
+                None => format!("{asks} It reads on"),
+            }
+        }
         Action::Fetch { follower, leader } => {
             let f = b(follower);
             let epoch = before.view(follower).map_or(0, |v| v.leader_epoch);

@@ -12,7 +12,7 @@ use super::bounds::Bound;
 use super::describe::describe;
 use super::log::{Log, PackedLog};
 use super::producers::{Batch, Verdict, verdict};
-use super::state::{AlterStatus, Broker, BrokerId, BrokerSet, Flight, MetaEntry, Phase, Remote, State};
+use super::state::{AlterStatus, Broker, BrokerId, BrokerSet, Consumer, Flight, MetaEntry, Phase, Remote, State};
 use super::step::{self, Departure, alter_decision, high_watermark_limit};
 use super::{normal, pack, properties};
 use crate::engine::Explore;
@@ -237,6 +237,7 @@ impl Replication {
                 }
             }
         }
+        self.consumer_actions(state, broker, leads, out);
         if !leads {
             return;
         }
@@ -256,9 +257,22 @@ impl Replication {
         if to > b.high_watermark {
             out.push(Action::HighWatermark { broker, to });
         }
+    }
+
+    fn consumer_actions(&self, state: &Packed, broker: BrokerId, leads: bool, out: &mut Vec<Action>) {
+        let b = &state.brokers[usize::from(broker)];
+        let serves = leads || self.config.follower_reads && (b.in_step || !self.holds(Rule::ReadFollowerInStep));
         let end = if self.holds(Rule::ReadHighWatermark) { b.high_watermark } else { b.log.end() };
-        if self.bound.reads && end > state.seen.end() {
+        let epoch = state.view(broker).map(|v| v.leader_epoch);
+        let (read, asks) = match &state.consumer {
+            None => (state.seen.end(), true),
+            Some(c) => (c.log.end(), epoch == Some(c.epoch) || !self.holds(Rule::ReadLeaderEpoch)),
+        };
+        if self.bound.reads && serves && asks && end > read {
             out.push(Action::Read { broker, end });
+        }
+        if leads && state.consumer.as_ref().is_some_and(|c| epoch > Some(c.epoch)) {
+            out.push(Action::Validate { broker });
         }
     }
 
@@ -339,7 +353,9 @@ impl Model for Replication {
 
     fn init_states(&self) -> Vec<Packed> {
         let bound = &self.bound;
-        vec![State::initial(bound.brokers as usize, bound.spares as usize, bound.min_isr, bound.unclean)]
+        let mut state = State::initial(bound.brokers as usize, bound.spares as usize, bound.min_isr, bound.unclean);
+        state.consumer = (bound.consumers > 0).then(|| Consumer { log: PackedLog::default(), epoch: 0 });
+        vec![state]
     }
 
     fn actions(&self, state: &Packed, out: &mut Vec<Action>) {
@@ -464,6 +480,8 @@ const CONDITIONS: [fn(&Replication, &Packed) -> bool; Invariant::ALL.len()] = [
     condition::<24>,
     condition::<25>,
     condition::<26>,
+    condition::<27>,
+    condition::<28>,
 ];
 
 impl Explore for Replication {

@@ -35,6 +35,9 @@ const SENT: Bound =
 /// Two copies of which one may be lost, with eligible leader replicas.
 const ELR: Bound = Bound { elr: true, brokers: 2, crashes: 1, lossy: 1, ..READS };
 
+/// A consumer of two brokers of which any may be elected.
+const CONSUMER: Bound = Bound { brokers: 2, min_isr: 1, unclean: true, consumers: 1, ..READS };
+
 /// The mutant of a rule; none if the rule is not about anything that the model has.
 pub fn mutant(rule: Rule) -> Option<Mutant> {
     use Fate::{Caught, Explained};
@@ -152,6 +155,19 @@ pub fn mutant(rule: Rule) -> Option<Mutant> {
             ),
         ),
         Rule::ProduceLeader => (Bound { records: 2, acks0: true, elections: 1, ..NOTHING }, Caught(None)),
+        // The leader of the epoch before is cut off, but has not stopped.
+        Rule::ReadLeaderEpoch => (Bound { fences: 1, ..CONSUMER }, Caught(Some(Invariant::ConsumerOneHistory))),
+        Rule::ReadFollowerInStep => (
+            Bound { crashes: 1, shrinks: 1, follower_reads: true, ..CONSUMER },
+            Caught(Some(Invariant::ConsumerOneHistory)),
+        ),
+        Rule::ConsumerValidatePosition => {
+            (Bound { crashes: 1, shrinks: 1, ..CONSUMER }, Caught(Some(Invariant::ConsumerOneHistory)))
+        }
+        // Two unclean elections, so that records of an older epoch stand where the consumer has read a newer one.
+        Rule::ConsumerCommonEpoch => {
+            (Bound { records: 2, fences: 2, ..CONSUMER }, Caught(Some(Invariant::ConsumerOneHistory)))
+        }
         Rule::ReadHighWatermark => (READS, Caught(None)),
         Rule::IdempotenceWindow => (SENT, Caught(Some(Invariant::ProducerNoDuplicate))),
         Rule::IdempotenceSequence => (SENT, Caught(Some(Invariant::ProducerInOrder))),

@@ -95,6 +95,7 @@ fn forget_the_unread(state: &mut State<PackedLog>, config: &Config) {
         let leads = state.leads(i as BrokerId);
         let b = &mut state.brokers[i];
         b.clean &= config.elr;
+        b.in_step &= config.follower_reads;
         // Who does not lead uses no ISR, and every entry that makes it a leader has a later partition epoch.
         if let Some(view) = view.filter(|_| !leads) {
             b.isr = view.isr;

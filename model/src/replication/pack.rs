@@ -9,8 +9,8 @@ use smallvec::SmallVec;
 use super::log::{Log, PackedLog};
 use super::producers::Sent;
 use super::state::{
-    Alter, AlterStatus, Answer, Broker, BrokerId, BrokerSet, Flight, MAX_BROKERS, MetaEntry, Metadata, Phase, Remote,
-    State, Used,
+    Alter, AlterStatus, Answer, Broker, BrokerId, BrokerSet, Consumer, Flight, MAX_BROKERS, MetaEntry, Metadata, Phase,
+    Remote, State, Used,
 };
 
 /// Another numbering of the brokers: the old number at each new place, and the new place of each old number.
@@ -136,7 +136,8 @@ fn portrait(state: &State<PackedLog>, i: usize) -> u64 {
         | u64::from(now.replicas.contains(id)) << 51
         | u64::from(now.adding.contains(id)) << 52
         | u64::from(now.removing.contains(id)) << 53
-        | u64::from(now.stopping.contains(id)) << 54;
+        | u64::from(now.stopping.contains(id)) << 54
+        | u64::from(b.in_step) << 55;
     hasher.write_u64(roles);
     let (records, starts, len) = b.log.raw();
     hasher.write_u64(records);
@@ -170,6 +171,10 @@ fn write(state: &State<PackedLog>, usual: Usual, order: &Order, out: &mut Vec<u8
         out.push((pair.0 << 4 | pair.1) as u8);
     }
     out.push(u.stale as u8);
+    out.push(state.consumer.as_ref().map_or(255, |c| c.epoch as u8));
+    if let Some(consumer) = &state.consumer {
+        write_records(&consumer.log, out);
+    }
     for ghost in [&state.seen, &state.acked_all, &state.acked_one] {
         write_records(ghost, out);
     }
@@ -225,9 +230,9 @@ fn write_broker(b: &Broker<PackedLog>, order: &Order, out: &mut Vec<u8>) {
     if !b.stale.is_empty() {
         out.extend([b.fetches.len() as u8, b.stale.len() as u8]);
     }
-    // Incarnations are small: the highest bit says whether the last stop was clean.
+    // Incarnations are small: the highest bits say whether the last stop was clean, and whether it is in step.
     out.extend([
-        b.incarnation as u8 | u8::from(b.clean) << 7,
+        b.incarnation as u8 | u8::from(b.in_step) << 6 | u8::from(b.clean) << 7,
         b.applied.map_or(255, |a| a as u8),
         b.high_watermark as u8,
     ]);
@@ -340,6 +345,7 @@ pub fn unpack(bytes: &[u8], usual: Usual) -> State<PackedLog> {
     let [(records, crashes), (lossy, fences), (shrinks, elections), (retries, flags)] = pairs;
     let (stops, unclean, standing) = (flags >> 2, flags >> 1 & 1, flags & 1);
     let stale = r.u32();
+    let consumer = Some(r.u32()).filter(|e| *e != 255).map(|epoch| Consumer { log: r.records(0), epoch });
     let [seen, acked_all, acked_one] = std::array::from_fn(|_| r.records(0));
     let entries = r.u8();
     let [joined, second, again] = if entries & 128 == 0 { [0; 3] } else { [r.u8(), r.u8(), r.u8()] };
@@ -368,7 +374,7 @@ pub fn unpack(bytes: &[u8], usual: Usual) -> State<PackedLog> {
     let entries = (0..entries & 63).map(|_| r.entry(n)).collect();
     let metadata = Metadata { base: 0, entries };
     let brokers = (0..n).map(|_| r.broker(n)).collect();
-    State { metadata, brokers, seen, acked_all, acked_one, sent: Sent { joined, second }, used }
+    State { metadata, brokers, seen, consumer, acked_all, acked_one, sent: Sent { joined, second }, used }
 }
 
 struct Reader<'a> {
@@ -470,7 +476,8 @@ impl Reader<'_> {
             alive: flags & 1 != 0,
             lossy: flags & 2 != 0,
             clean: life & 128 != 0,
-            incarnation: (life & 127).into(),
+            in_step: life & 64 != 0,
+            incarnation: (life & 63).into(),
             applied,
             log: PackedLog::from_raw(records, starts, len),
             high_watermark,

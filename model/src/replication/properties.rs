@@ -6,7 +6,7 @@ use super::action::Config;
 use super::log::Log;
 use super::producers::{in_order, no_duplicate};
 use super::state::{Answer, BrokerId, MetaEntry, Phase, State};
-use super::step::{fetched_outcome, min_isr};
+use super::step::{fetched_outcome, min_isr, reset};
 
 /// The invariants of kind `always` that Kafka promises here and that this state breaks.
 pub fn violations<L: Log>(state: &State<L>, config: &Config) -> Vec<Invariant> {
@@ -88,6 +88,16 @@ pub fn holds<L: Log>(invariant: Invariant, state: &State<L>, config: &Config) ->
         Invariant::AckedAllIsDurable => state.current_leader().is_none_or(|l| has(state, l, &state.acked_all)),
         Invariant::AckedAllIsReplicated => copies(state, &state.acked_all) >= state.used.min_isr,
         Invariant::CommittedIsReplicated => copies(state, &state.seen) >= state.used.min_isr,
+        Invariant::ConsumerOneHistory => state.consumer.as_ref().is_none_or(|c| {
+            let leads =
+                |b: &BrokerId| state.view(*b).is_some_and(|v| v.leader == Some(*b) && v.leader_epoch == c.epoch);
+            state.ids().filter(leads).all(|b| has(state, b, &c.log))
+        }),
+        Invariant::ConsumerIsTold => state.consumer.as_ref().is_some_and(|c| {
+            let newer = |b: &BrokerId| state.view(*b).is_some_and(|v| v.leader == Some(*b) && v.leader_epoch > c.epoch);
+            let told = |b: BrokerId| reset(c, &state.brokers[usize::from(b)].log, config.rules).is_some();
+            state.ids().filter(newer).any(told)
+        }),
         // No predicate over one state: the engine follows the healing of each.
         Invariant::Convergence => true,
         Invariant::AckedOneIsLost => state.current_leader().is_some_and(|l| !has(state, l, &state.acked_one)),

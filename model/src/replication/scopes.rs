@@ -5,6 +5,10 @@ use super::bounds::{Bound, NOTHING};
 /// The bound that single values given by hand start from: one record with acks=all, read by consumers, nothing wrong.
 pub const BASE: Bound = Bound { records: 1, acks_all: true, reads: true, ..NOTHING };
 
+/// Two brokers, the second of which falls behind and is elected all the same.
+const UNCLEAN: Bound =
+    Bound { brokers: 2, acks0: true, reads: true, min_isr: 1, unclean: true, crashes: 1, shrinks: 1, ..NOTHING };
+
 /// How much to explore.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Scope {
@@ -57,6 +61,8 @@ pub fn bounds(scope: Scope) -> Vec<Bound> {
             reads: false,
             ..BASE
         },
+        // A consumer reads from leader and follower, elections are unclean, and it is told of what is gone.
+        Bound { consumers: 1, follower_reads: true, records: 2, ..UNCLEAN },
         // Sessions end, producers retry, messages get lost.
         Bound { reads: false, fences: 1, retries: 1, loss: true, ..BASE },
         // A loss by one of two, and by the last one standing.

@@ -304,6 +304,8 @@ pub struct Broker<L> {
     pub remembered: L,
     /// Leader only: the ends of produced batches that wait for acks=all, ascending.
     pub waiting: SmallVec<[Offset; 4]>,
+    /// Follower only: it has taken records in, or none, from its leader in the present leader epoch.
+    pub in_step: bool,
     /// Its fetches on the way, by leader, at most one each.
     pub fetches: SmallVec<[Flight<L>; 1]>,
     /// Fetches that a newer one to the same leader has superseded, and that are on their way all the same.
@@ -321,6 +323,7 @@ impl<L: Log> Broker<L> {
         self.remembered = L::default();
         self.remote = [None; MAX_BROKERS];
         self.waiting.clear();
+        self.in_step = false;
     }
 
     /// Its fetch to `leader`.
@@ -392,6 +395,16 @@ pub struct Used {
     pub standing: u32,
 }
 
+/// A consumer that reads the partition from its start.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct Consumer<L> {
+    /// What it has read, since it was last told of a truncation; before that, what the leader had then. Its position is the
+    /// end, and the epoch that it tells is that of the last record. Without an epoch cache.
+    pub log: L,
+    /// The leader epoch in which it has validated its position.
+    pub epoch: Epoch,
+}
+
 /// One partition.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub struct State<L> {
@@ -401,6 +414,8 @@ pub struct State<L> {
     pub brokers: SmallVec<[Broker<L>; 3]>,
     /// The longest log that a consumer has read.
     pub seen: L,
+    /// A consumer of which more is known; none in traces.
+    pub consumer: Option<Consumer<L>>,
     /// The longest log that acks=all has acknowledged.
     pub acked_all: L,
     /// The longest log that acks=1 has acknowledged.
@@ -429,6 +444,7 @@ impl<L: Log> State<L> {
             metadata: Metadata { base: 0, entries: smallvec::smallvec![entry] },
             brokers: SmallVec::new(),
             seen: L::default(),
+            consumer: None,
             acked_all: L::default(),
             acked_one: L::default(),
             sent: Sent::default(),
@@ -458,6 +474,7 @@ impl<L: Log> State<L> {
             waiting: SmallVec::new(),
             fetches: SmallVec::new(),
             stale: Vec::new(),
+            in_step: false,
         });
     }
 

@@ -3,6 +3,7 @@
 //! Every guard that is a rule of the registry is checked through [`guard`], so that a mutant lacks it and a refusal
 //! names it. All guards of an action come before its first effect: a refused action leaves the state as it was.
 
+mod consumer;
 mod controller;
 mod fetch;
 mod isr;
@@ -13,6 +14,7 @@ mod replica;
 
 use bellwether_trace::Rule;
 
+pub use consumer::reset;
 pub use controller::{Departure, alter_decision, altered, departed, electable};
 pub use fetch::{fetch_verdict, fetched_outcome};
 pub use leader::high_watermark_limit;
@@ -52,7 +54,8 @@ pub fn advance<L: Log>(state: &mut State<L>, action: &Action, config: &Config) -
         Action::Duplicate { broker, batch, end } => produce::duplicate(state, broker, batch, end, config),
         Action::Ack { broker, end, error } => leader::ack(state, broker, end, error, config),
         Action::HighWatermark { broker, to } => leader::high_watermark(state, broker, to, config),
-        Action::Read { broker, end } => leader::read(state, broker, end, config),
+        Action::Read { broker, end } => consumer::read(state, broker, end, config),
+        Action::Validate { broker } => consumer::validate(state, broker, config),
         Action::Fetch { follower, leader } => fetch::fetch(state, follower, leader, config),
         Action::Receive { follower, leader, nth } => fetch::receive(state, follower, leader, nth, config),
         Action::Respond { follower, leader, nth, end } => fetch::respond(state, follower, leader, nth, end, config),
@@ -87,6 +90,7 @@ fn parties(action: &Action) -> [Option<BrokerId>; 2] {
         | Action::Ack { broker, .. }
         | Action::HighWatermark { broker, .. }
         | Action::Read { broker, .. }
+        | Action::Validate { broker }
         | Action::ProposeIsr { broker, .. }
         | Action::LearnIsr { broker } => [Some(broker), None],
     }

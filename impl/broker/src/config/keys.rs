@@ -50,6 +50,21 @@ pub(super) const KEYS: &[Key] = &[
         |c| c.advertised.as_ref().map(|a| format!("PLAINTEXT://{a}")),
     ),
     key(
+        "broker.rack",
+        ConfigType::String,
+        |c, v| {
+            c.rack = Some(v.to_string()).filter(|rack| !rack.is_empty());
+            Ok(())
+        },
+        |c| c.rack.clone(),
+    ),
+    key(
+        "replica.selector.class",
+        ConfigType::String,
+        |c, v| selector(v).map(|rack_aware| c.rack_aware_reads = rack_aware),
+        |c| c.rack_aware_reads.then(|| format!("{SELECTORS}RackAwareReplicaSelector")),
+    ),
+    key(
         "controller.quorum.voters",
         ConfigType::List,
         |c, v| voters(v).map(|l| c.voters = l),
@@ -225,6 +240,18 @@ fn number<T: FromStr + PartialOrd + fmt::Display>(v: &str, min: T, max: T) -> Re
 
 fn boolean(v: &str) -> Result<bool, String> {
     v.parse().map_err(|_| format!("'{v}' is neither true nor false"))
+}
+
+/// Where Kafka has its selectors.
+const SELECTORS: &str = "org.apache.kafka.common.replica.";
+
+/// Kafka's two selectors, by the names of their classes: whether it is the one that looks at racks (KIP-392).
+fn selector(v: &str) -> Result<bool, String> {
+    match v.strip_prefix(SELECTORS) {
+        Some("RackAwareReplicaSelector") => Ok(true),
+        Some("LeaderSelector") => Ok(false),
+        _ => Err(format!("'{v}' is neither Kafka's LeaderSelector nor its RackAwareReplicaSelector")),
+    }
 }
 
 fn set_roles(config: &mut Config, v: &str) -> Result<(), String> {

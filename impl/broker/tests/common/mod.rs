@@ -125,6 +125,18 @@ impl Client {
     }
 
     pub async fn fetch(&self, topic: &str, partition: i32, offset: i64, max_wait: Duration) -> Fetched {
+        self.fetch_version(11, topic, partition, offset, max_wait).await
+    }
+
+    /// As a client of this version; before 11 only leaders serve it.
+    pub async fn fetch_version(
+        &self,
+        version: i16,
+        topic: &str,
+        partition: i32,
+        offset: i64,
+        max_wait: Duration,
+    ) -> Fetched {
         let mut asked = FetchPartition::default();
         (asked.partition, asked.fetch_offset, asked.partition_max_bytes) = (partition, offset, 1 << 20);
         asked.current_leader_epoch = -1;
@@ -132,7 +144,7 @@ impl Client {
         let mut request = FetchRequest::default();
         (request.max_wait_ms, request.min_bytes, request.max_bytes) = (max_wait.as_millis() as i32, 1, 1 << 24);
         request.topics = vec![topic];
-        let ResponseKind::Fetch(response) = self.call(11, request).await else { panic!("not a fetch response") };
+        let ResponseKind::Fetch(response) = self.call(version, request).await else { panic!("not a fetch response") };
         let partition = &response.responses[0].partitions[0];
         let batches = batch::split_fetched(&partition.records.clone().unwrap_or_default()).unwrap();
         let records = batches.iter().flat_map(|b| batch::records(b).unwrap());

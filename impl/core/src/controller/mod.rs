@@ -85,6 +85,8 @@ pub struct Registration {
     pub host: String,
     /// Its port.
     pub port: u16,
+    /// Its rack, if it has one.
+    pub rack: Option<String>,
     /// The broker epoch that the marker of a clean stop holds, -1 without one (KIP-966).
     pub previous_broker_epoch: i64,
 }
@@ -180,7 +182,7 @@ impl Controller {
     /// A broker that names the broker epoch under which the controller knows it had stopped cleanly: it leaves the ISRs as
     /// if it were fenced. Any other may have lost records, and leaves the ELRs as well.
     pub fn register(&mut self, now: Millis, request: Registration) -> Decision<Result<i64, ResponseError>> {
-        let Registration { broker, incarnation, host, port, previous_broker_epoch } = request;
+        let Registration { broker, incarnation, host, port, rack, previous_broker_epoch } = request;
         if broker < 0 {
             return self.reply(Err(ResponseError::InvalidRequest));
         }
@@ -203,7 +205,7 @@ impl Controller {
         let (mut records, changes) = self.removal(broker, departure, leaves_isr);
         // The registration comes last: its offset is the broker epoch, and a broker that has taken it in has the whole
         // step.
-        records.push(MetadataRecord::RegisterBroker { broker, incarnation, host, port });
+        records.push(MetadataRecord::RegisterBroker { broker, incarnation, host, port, rack });
         self.sessions.insert(broker, Session { heard: now, metadata_offset: -1 });
         self.commit(records, |offset| {
             let event = Event::Register { broker, broker_epoch: offset, clean, metadata_offset: offset, changes };

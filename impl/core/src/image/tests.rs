@@ -5,7 +5,13 @@ use super::*;
 const T: TopicId = TopicId(3);
 
 fn register(broker: NodeId) -> MetadataRecord {
-    MetadataRecord::RegisterBroker { broker, incarnation: 1, host: "h".to_owned(), port: 9 }
+    MetadataRecord::RegisterBroker {
+        broker,
+        incarnation: 1,
+        host: "h".to_owned(),
+        port: 9,
+        rack: Some(format!("r{broker}")),
+    }
 }
 
 fn topic(configs: &[(&str, &str)]) -> MetadataRecord {

@@ -157,7 +157,8 @@ fn a_broker_and_a_controller_get_along_through_restarts_and_silence() {
             let input = match requests.pop() {
                 Some(Out::SendRegister) => {
                     let (host, port) = ("h".to_owned(), 1);
-                    let registration = Registration { broker: 1, incarnation, host, port, previous_broker_epoch: -1 };
+                    let registration =
+                        Registration { broker: 1, incarnation, host, port, rack: None, previous_broker_epoch: -1 };
                     match controller.register(now, registration).reply {
                         Ok(broker_epoch) => In::Registered { broker_epoch },
                         Err(_) => In::RegisterFailed,

@@ -45,6 +45,7 @@ impl Partition {
     ) -> FetchEffect {
         let mut epochs_changed = false;
         let mut appended = 0;
+        let mut shown = false;
         let effect = if answer.error != 0 || !self.expects(request, from) {
             FetchEffect::Ignored
         } else if let Some((epoch, end)) = answer.diverging {
@@ -60,7 +61,11 @@ impl Partition {
             }
             self.log_end = end;
             // Kafka takes it as it is: a follower's may go back (UnifiedLog.updateHighWatermark).
-            self.high_watermark = answer.high_watermark.clamp(self.log_start, self.log_end);
+            let before =
+                std::mem::replace(&mut self.high_watermark, answer.high_watermark.clamp(self.log_start, self.log_end));
+            // Consumers may wait here for it, or for this replica to be in step.
+            shown = self.high_watermark > before || !self.in_step;
+            self.in_step = true;
             FetchEffect::Appended
         } else {
             FetchEffect::Ignored
@@ -84,6 +89,9 @@ impl Partition {
         }
         if epochs_changed {
             fx.push(Effect::WriteEpochs);
+        }
+        if shown {
+            fx.push(Effect::HighWatermarkMoved);
         }
         effect
     }

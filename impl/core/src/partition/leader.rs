@@ -1,4 +1,4 @@
-//! A leader's data path: produce, acks, the high watermark, what consumers see.
+//! A leader's data path: produce, acks, the high watermark.
 
 use bellwether_log::{ProducerCheck, ProducerError};
 use bellwether_trace::{ErrorCode, Event, NodeId, Rule};
@@ -183,27 +183,8 @@ impl Partition {
         self.replica_lag.is_some_and(|lag| remote.is_caught_up(now, self.log_end, lag)) && self.is_eligible(remote)
     }
 
-    /// The end of what consumers may see: the high watermark (`read.high-watermark`).
-    pub fn read_bound(&self) -> i64 {
-        if self.rules.on(Rule::ReadHighWatermark) { self.high_watermark } else { self.log_end }
-    }
-
-    /// Records up to `end` go to a consumer: event `read`. Gives the high watermark that goes with them.
-    ///
-    /// NOT_LEADER_OR_FOLLOWER if the leadership was lost meanwhile; OFFSET_OUT_OF_RANGE beyond [`Partition::read_bound`].
-    pub fn read(&mut self, end: i64, fx: &mut Effects) -> Result<i64, ResponseError> {
-        if self.leading.is_none() {
-            return Err(ResponseError::NotLeaderOrFollower);
-        }
-        if !(self.log_start..=self.read_bound()).contains(&end) {
-            return Err(ResponseError::OffsetOutOfRange);
-        }
-        fx.trace(Event::Read { tp: self.tp, end, high_watermark: self.high_watermark });
-        Ok(self.high_watermark)
-    }
-
     /// May a client that knows this leader epoch (-1: it knows none) be served here? KIP-320: an older one is fenced, a newer
-    /// one means that this broker lags behind. For consumers' fetches, ListOffsets and OffsetForLeaderEpoch.
+    /// one means that this broker lags behind. For ListOffsets and OffsetForLeaderEpoch.
     pub fn check_client(&self, current_leader_epoch: i32) -> Result<(), ResponseError> {
         if self.applied.is_none() {
             return Err(ResponseError::NotLeaderOrFollower);

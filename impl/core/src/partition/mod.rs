@@ -8,6 +8,7 @@
 //! is killed in between leaves a log that is shorter than its trace, which is a crash that lost a suffix, and never one
 //! that is longer.
 
+mod consumer;
 mod fetch;
 mod follower;
 mod isr;
@@ -18,6 +19,7 @@ mod types;
 #[cfg(test)]
 mod tests;
 
+pub use consumer::{ConsumerAnswer, ConsumerFetch};
 pub use isr::Refusal;
 pub use types::{FetchIn, FetchOut, FetchedIn, Produced, Recovered, Responded};
 
@@ -70,6 +72,8 @@ pub struct Partition {
     pending: Option<Vec<NodeId>>,
     /// The newest valid fetch of each follower, while it is not answered. It may outlive the leadership too.
     parked: Vec<FetchIn>,
+    /// A follower's: it has taken records in, or none, from the leader of this leader epoch.
+    in_step: bool,
     /// How long a replica outside of the ISR that was caught up holds the high watermark back (`Partition.maybeIncrementLeaderHW`). None: not at all.
     replica_lag: Option<Millis>,
 }
@@ -102,6 +106,7 @@ impl Partition {
             alter: None,
             pending: None,
             parked: Vec::new(),
+            in_step: false,
             replica_lag: None,
         }
     }

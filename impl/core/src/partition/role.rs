@@ -148,6 +148,7 @@ impl Partition {
         self.leader = state.leader;
         self.leader_epoch = state.leader_epoch;
         let before = self.leading.take();
+        self.in_step &= !new_epoch;
         if self.leader == Some(self.node) {
             let kept = before.filter(|_| !self.rules.on(Rule::LeaderForgetsFollowers));
             let mut leading = kept.unwrap_or_else(|| Leading { epoch_start: 0, remotes: Vec::new(), now });

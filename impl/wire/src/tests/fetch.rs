@@ -38,6 +38,7 @@ fn partition(dice: &mut Dice) -> FetchPartition {
         log_start_offset: dice.next() as i64,
         diverging: pair(dice).map(|epoch| (epoch, i64::from(epoch))),
         current_leader: pair(dice).map(|id| (id, id)),
+        preferred_read_replica: Some(dice.below(3) as i32).filter(|id| *id > 0),
         aborted: match dice.below(3) {
             0 => None,
             n => Some(vec![AbortedTransaction { producer_id: 5, first_offset: 6 }; n - 1]),
@@ -74,7 +75,7 @@ fn theirs(reply: &FetchReply, version: i16) -> FetchResponse {
                 .with_last_stable_offset(p.last_stable_offset)
                 .with_log_start_offset(p.log_start_offset)
                 .with_aborted_transactions(aborted)
-                .with_preferred_read_replica(BrokerId(-1))
+                .with_preferred_read_replica(BrokerId(p.preferred_read_replica.filter(|_| version >= 11).unwrap_or(-1)))
                 .with_records(Some(p.records.concat().into()));
             if let Some((epoch, end)) = p.diverging.filter(|_| version >= 12) {
                 out.diverging_epoch = EpochEndOffset::default().with_epoch(epoch).with_end_offset(end);

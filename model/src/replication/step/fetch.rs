@@ -232,5 +232,6 @@ pub(super) fn fetched<L: Log>(
         _ => {}
     }
     f.high_watermark = high_watermark;
+    f.in_step |= effect == FetchEffect::Appended;
     Ok(())
 }

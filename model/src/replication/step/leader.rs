@@ -1,4 +1,4 @@
-//! A leader and its clients: acknowledging, the high watermark, reading.
+//! A leader and its clients: acknowledging, the high watermark.
 
 use bellwether_trace::{ErrorCode, Rule};
 
@@ -100,20 +100,5 @@ pub(super) fn high_watermark<L: Log>(
         )?;
     }
     me_mut(state, broker).high_watermark = to;
-    Ok(())
-}
-
-pub(super) fn read<L: Log>(
-    state: &mut State<L>,
-    broker: BrokerId,
-    end: Offset,
-    config: &Config,
-) -> Result<(), Refusal> {
-    leading(state, broker)?;
-    let b = me(state, broker);
-    require(end <= b.log.end(), "the log has no such records")?;
-    guard(config, Rule::ReadHighWatermark, end <= b.high_watermark, "the high watermark has not passed these records")?;
-    let log = b.log.clone();
-    lengthen(&mut state.seen, &log, end);
     Ok(())
 }

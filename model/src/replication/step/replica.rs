@@ -100,9 +100,11 @@ pub(super) fn apply<L: Log>(
         b.pending = None;
     }
     b.applied = Some(index);
+    b.in_step &= before.is_some_and(|v| v.leader_epoch == entry.leader_epoch);
     if !entry.replicas.contains(broker) {
         b.log = L::default();
         b.high_watermark = 0;
+        b.in_step = false;
         // Nobody is left to hear an answer.
         b.alter = b.alter.filter(|a| a.status == AlterStatus::Sent);
     }

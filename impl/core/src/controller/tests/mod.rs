@@ -131,7 +131,7 @@ impl Fixture {
 }
 
 fn registration(broker: NodeId, incarnation: u128) -> Registration {
-    Registration { broker, incarnation, host: format!("b{broker}"), port: 9092, previous_broker_epoch: -1 }
+    Registration { broker, incarnation, host: format!("b{broker}"), port: 9092, rack: None, previous_broker_epoch: -1 }
 }
 
 fn topic(name: &str) -> CreateTopic {

@@ -1,7 +1,7 @@
 //! Each rule refuses with itself on, and passes with itself off.
 
 use super::*;
-use crate::partition::Refusal;
+use crate::partition::{ConsumerAnswer, ConsumerFetch, Refusal};
 use bellwether_trace::FetchEffect;
 use bellwether_wire::ResponseError;
 
@@ -289,6 +289,71 @@ fn a_consumer_sees_nothing_above_the_high_watermark() {
         let mut p = leader(rules, &[1, 2, 3]);
         produce(&mut p, 1, 1);
         (p.read_bound(), p.read(1, &mut Effects::default()))
+    });
+}
+
+fn asks(leader_epoch: i32, offset: i64, last_fetched_epoch: i32) -> ConsumerFetch {
+    ConsumerFetch { leader_epoch, offset, last_fetched_epoch, any_replica: true }
+}
+
+#[test]
+fn a_consumer_of_another_leader_epoch_is_refused() {
+    for (epoch, error) in [(2, ResponseError::FencedLeaderEpoch), (4, ResponseError::UnknownLeaderEpoch)] {
+        guards(Rule::ReadLeaderEpoch, Err(error), Ok(ConsumerAnswer::Records), |rules| {
+            let mut p = empty(1, rules);
+            p.apply(0, &metadata(100, 1, 3, &[1, 2, 3], 0), &mut Effects::default());
+            p.check_consumer(&asks(epoch, 0, -1))
+        });
+    }
+}
+
+/// Its log and its high watermark may be of an epoch that lost.
+#[test]
+fn a_follower_serves_consumers_only_when_its_leader_has_answered_in_this_leader_epoch() {
+    let refused = (Err(ResponseError::OffsetNotAvailable), Err(ResponseError::NotLeaderOrFollower));
+    guards(Rule::ReadFollowerInStep, refused, (Ok(ConsumerAnswer::Records), Ok(2)), |rules| {
+        let mut p = follower(rules, 2, 2);
+        (p.check_consumer(&asks(0, 0, -1)), p.read(2, &mut Effects::default()))
+    });
+    let mut p = follower(Rules::all(), 2, 2);
+    let answered = |p: &mut Partition, answer: &FetchedIn<'_>| {
+        let request = p.fetch(20, &mut Effects::default()).expect("a follower fetches");
+        p.fetched(&request, 1, answer, &mut Effects::default());
+        p.check_consumer(&asks(-1, 1, -1))
+    };
+    assert_eq!(answered(&mut p, &diverging(0, 1)), Err(ResponseError::OffsetNotAvailable), "it may have to cut more");
+    assert_eq!(answered(&mut p, &records(1, &[])), Ok(ConsumerAnswer::Records));
+    assert_eq!(p.check_consumer(&ConsumerFetch { any_replica: false, ..asks(0, 0, -1) }), NOT_LEADER);
+    p.apply(0, &metadata(101, 3, 1, &[1, 2, 3], 1), &mut Effects::default());
+    assert_eq!(p.check_consumer(&asks(1, 0, -1)), Err(ResponseError::OffsetNotAvailable), "a new epoch, a new leader");
+}
+
+const NOT_LEADER: Result<ConsumerAnswer, ResponseError> = Err(ResponseError::NotLeaderOrFollower);
+
+/// A leader of epoch 5 whose log has epoch 0 up to offset 3 and epoch 5 from there.
+fn of_two_epochs(rules: Rules) -> Partition {
+    let mut p = Partition::new(TP, 1, recovered(3, 3, &[(0, 0)]), rules);
+    p.apply(0, &metadata(100, 1, 5, &[1, 2, 3], 0), &mut Effects::default());
+    p
+}
+
+#[test]
+fn a_consumer_whose_records_are_gone_is_told() {
+    let told = ConsumerAnswer::Diverging { epoch: 0, end: 3 };
+    guards(Rule::ConsumerValidatePosition, Ok(told), Err(ResponseError::OffsetOutOfRange), |rules| {
+        of_two_epochs(rules).check_consumer(&asks(5, 4, 0))
+    });
+    let p = of_two_epochs(Rules::all());
+    assert_eq!(p.check_consumer(&asks(5, 3, 0)), Ok(ConsumerAnswer::Records));
+    assert_eq!(p.check_consumer(&asks(5, 4, -1)), Err(ResponseError::OffsetOutOfRange), "it does not say its epoch");
+    assert_eq!(p.check_consumer(&asks(5, 3, 6)), Err(ResponseError::OffsetOutOfRange), "an epoch above this one");
+}
+
+#[test]
+fn a_consumer_that_has_read_another_epoch_is_told_although_the_log_is_long_enough() {
+    let told = ConsumerAnswer::Diverging { epoch: 0, end: 3 };
+    guards(Rule::ConsumerCommonEpoch, Ok(told), Ok(ConsumerAnswer::Records), |rules| {
+        of_two_epochs(rules).check_consumer(&asks(5, 2, 2))
     });
 }
 

@@ -229,6 +229,23 @@ fn clients_are_fenced_by_leader_epoch() {
     assert_eq!(p.check_client(4), Err(ResponseError::NotLeaderOrFollower));
 }
 
+/// The follower in the consumer's rack, if it is in sync and has the position; the one with the most records.
+#[test]
+fn a_leader_prefers_a_follower_in_the_consumers_rack() {
+    let mut p = leader(Rules::all(), &[1, 2, 3]);
+    produce(&mut p, 3, 1);
+    assert_eq!(p.preferred_read_replica(0, &[2, 3]), None, "nobody has fetched yet");
+    fetched_up_to(&mut p, 1, 2);
+    assert_eq!(p.preferred_read_replica(0, &[2, 3]), Some(3));
+    assert_eq!(p.preferred_read_replica(0, &[2]), Some(2));
+    assert_eq!(p.preferred_read_replica(2, &[2]), None, "it lacks what the consumer wants");
+    assert_eq!(p.preferred_read_replica(0, &[1, 2]), None, "the leader is in the rack itself");
+    assert_eq!(p.preferred_read_replica(0, &[]), None);
+    p.apply(0, &metadata(101, 1, 0, &[1, 3], 1), &mut Effects::default());
+    assert_eq!(p.preferred_read_replica(0, &[2]), None, "it is not in sync");
+    assert_eq!(follower(Rules::all(), 2, 2).preferred_read_replica(0, &[3]), None, "only a leader knows");
+}
+
 #[test]
 fn the_latest_offset_is_not_available_below_the_start_of_the_leader_epoch() {
     let mut p = Partition::new(TP, 1, recovered(2, 1, &[(0, 0)]), Rules::all());

@@ -465,7 +465,9 @@ fn check_event(p: &Partition, event: &Event) -> Outcome {
         Event::Duplicate { end, .. } => *end <= own.0,
         Event::Ack { end, error, .. } => *error == ErrorCode::RequestTimedOut || *end <= own.1,
         Event::HighWatermark { high_watermark, .. } => own.1 == *high_watermark && p.is_leader(),
-        Event::Read { end, high_watermark, .. } => own.1 == *high_watermark && *end <= own.1 && p.is_leader(),
+        Event::Read { end, high_watermark, .. } => {
+            own.1 == *high_watermark && *end <= own.1 && (p.is_leader() || p.in_step)
+        }
         Event::Fetch { leader, leader_epoch, fetch_offset, last_fetched_epoch, .. } => {
             let asked = (Some(*leader), *leader_epoch, *fetch_offset, *last_fetched_epoch);
             asked == (p.leader(), p.leader_epoch(), own.0, p.epochs().latest().unwrap_or(-1)) && !p.is_leader()
