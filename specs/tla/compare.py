@@ -110,6 +110,10 @@ TWINS = {
             "shutdowns": (0, "controlled shutdowns"),
             "configures": (0, "changes of min.insync.replicas"),
             "forced": (False, "unclean elections that an operator asks for"),
+            "producers": (1, "producers that send again"),
+            "idempotent": (False, "producers that send again"),
+            "in-flight": (1, "producers that send again"),
+            "resends": (0, "producers that send again"),
             "consumers": (0, "consumers that validate their position"),
             "follower-reads": (False, "consumers that read from followers"),
         },
@@ -128,6 +132,14 @@ NOT_IN_TWIN = {
     "config.new-partition-epoch": "about changes of min.insync.replicas",
     "config.keeps-elr": "about changes of min.insync.replicas",
     "replication.isr-assigned": "about reassignments",
+    **dict.fromkeys(
+        [
+            "idempotence.window", "idempotence.sequence", "idempotence.last-five", "idempotence.follower-state",
+            "idempotence.truncation", "producer.no-duplicate", "producer.in-order", "producer.judged-by-log",
+            "producer.duplicates", "producer.reorders",
+        ],
+        "the twin has no producer that sends again",
+    ),
     **dict.fromkeys(
         [
             "read.leader-epoch", "read.follower-in-step", "consumer.validate-position", "consumer.common-epoch",
