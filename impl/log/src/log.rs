@@ -264,7 +264,7 @@ impl Log {
         }
     }
 
-    /// Deletes it, folder and all. The folder gets a name that [`DELETED`] begins first: a crash leaves the log or nothing that
+    /// Deletes it, folder and all. The folder gets a name that [`DELETED`](crate::DELETED) begins first: a crash leaves the log or nothing that
     /// would be taken for it.
     pub fn delete(&mut self) -> Result<(), LogError> {
         if let Storage::Files(files) = &mut self.storage {
