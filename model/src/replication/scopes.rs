@@ -16,7 +16,7 @@ pub enum Scope {
     Quick,
     /// Minutes.
     Standard,
-    /// A quarter of an hour, and some gigabytes.
+    /// What takes longest, and some gigabytes.
     Deep,
 }
 
