@@ -536,3 +536,41 @@ fn a_wrong_version_in_the_readme_is_noticed() {
     assert_eq!(wrong_versions(&readme.replace("17", "18"), wire).len(), 1);
     assert_eq!(wrong_versions(&readme.replace("| Produce | 0–11 | |\n", ""), wire).len(), 1);
 }
+
+// The second opinion.
+
+/// `compare.py` itself knows what is in the twin: this asks it without TLC, so that the gate notices what it would refuse.
+fn names_of_the_twin(model: &str, script: &str) -> std::process::Output {
+    std::process::Command::new("python3")
+        .args([script, "--names", "--model", model, "--engine", env!("CARGO_BIN_EXE_bellwether")])
+        .current_dir(root())
+        .output()
+        .expect("python3 starts")
+}
+
+#[test]
+fn what_is_not_in_the_twin_is_said_not_to_be() {
+    let out = names_of_the_twin("replication", "specs/tla/compare.py");
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+}
+
+#[test]
+fn a_rule_or_a_part_of_a_bound_that_the_twin_does_not_mention_is_noticed() {
+    let (dir, folder) = (tempfile::tempdir().unwrap(), root().join("specs/tla"));
+    // The script looks for its files beside itself.
+    for entry in fs::read_dir(&folder).unwrap().map(Result::unwrap) {
+        fs::copy(entry.path(), dir.path().join(entry.file_name())).unwrap();
+    }
+    let script = dir.path().join("compare.py");
+    let text = fs::read_to_string(&script).unwrap();
+    for name in ["shutdown.leaves-isr", "spares"] {
+        let line = format!("        \"{name}\":");
+        let shorter: String =
+            text.lines().filter(|l| !l.trim_start().starts_with(line.trim())).map(|l| format!("{l}\n")).collect();
+        assert_ne!(shorter.lines().count(), text.lines().count(), "{name} is not a line of its own");
+        fs::write(&script, shorter).unwrap();
+        let out = names_of_the_twin("replication", script.to_str().unwrap());
+        let said = String::from_utf8_lossy(&out.stderr).into_owned();
+        assert!(out.status.code() == Some(2) && said.contains(name), "{said}");
+    }
+}

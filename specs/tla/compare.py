@@ -320,7 +320,7 @@ class Runner:
 
     def __init__(self, args):
         self.args = args
-        self.jar = fetch_tlc()
+        self.jar = None if args.names else fetch_tlc()
         self.engine = Path(args.engine).resolve()
         if not self.engine.exists():
             raise Trouble(f"{self.engine} does not exist: cargo build --release")
@@ -388,6 +388,10 @@ class Runner:
                 raise Trouble(f"the engine has a bound '{key}', which the twin has not: say so in `without`")
             if key not in keys and value != self.twin.without[key][0]:
                 raise Trouble(f"{bound.name}: the engine has {key}={value}, which is not in the twin")
+
+    def compare_names(self):
+        """Every rule, invariant and part of a bound is in the twin, or said not to be. (The constructor has seen to the first two.)"""
+        self.run_engine(Bound(self.twin.bounds[0], self.twin), symmetry=True)
 
     def compare_bound(self, bound, symmetry):
         title = f"{bound.name}, {'with' if symmetry else 'without'} symmetry"
@@ -535,6 +539,7 @@ def main():
     parser.add_argument("--mutants", nargs="*", metavar="RULE", help="only these mutants, and no bounds unless given")
     parser.add_argument("--no-mutants", action="store_true", help="only the bounds")
     parser.add_argument("--unreduced", action="store_true", help="try the bounds without the normal form instead")
+    parser.add_argument("--names", action="store_true", help="only see to it that nothing is left out silently; needs no JVM")
     parser.add_argument("--symmetry", choices=["both", "on", "off"], default="both")
     parser.add_argument("--engine", default=str(ROOT / "target" / "release" / "bellwether"))
     parser.add_argument("--java", action="append", default=[], metavar="OPTION", help="for the JVM, as --java=-Xmx1g")
@@ -545,6 +550,9 @@ def main():
     try:
         runner = Runner(args)
         twin, symmetric = runner.twin, runner.registry.symmetric
+        if args.names:
+            runner.compare_names()
+            return 0
         if args.unreduced and not twin.unreduced:
             raise Trouble(f"the twin of {args.model} has no normal form to do without")
         rules = {rule for there in twin.mutants.values() for rule in there}
