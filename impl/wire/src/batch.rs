@@ -133,6 +133,12 @@ pub enum BatchError {
     /// The records are compressed, and this operation reads them plain.
     #[error("records compressed with codec {0} cannot be read here")]
     Compressed(u8),
+    /// The records are not what their codec makes, or there is no such codec.
+    #[error("records that are no stream of codec {0}")]
+    Codec(u8),
+    /// The records take too much room once they are decompressed.
+    #[error("the records of the batch decompress to more than is allowed")]
+    Expands,
 }
 
 /// A whole batch, exactly as it came: `bytes` is a slice of the frame or file that it was read from.

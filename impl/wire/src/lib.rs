@@ -7,6 +7,7 @@
 pub mod api;
 pub mod batch;
 pub mod bound;
+pub mod compression;
 pub mod fetch;
 pub mod frame;
 mod schema;
