@@ -3,9 +3,11 @@
 //! A batch is a 61-byte header and its records. The first 16 bytes (base offset, length, leader epoch) are outside of
 //! the CRC, so that a leader gives a batch its place in the log without touching the rest: see [`stamp`].
 
+mod admit;
 mod records;
 
-pub use records::{Record, build, records};
+pub use admit::{Admission, NotAdmitted, admit, sent};
+pub use records::{Record, build, first_at_or_after, records};
 
 use bytes::Bytes;
 

@@ -236,7 +236,10 @@ mod tests {
             let packed = compress(codec, Levels::default(), &data).expect("compresses");
             for cut in [0, 1, 5, packed.len() / 2, packed.len() - 1] {
                 let out = decompress(codec.id(), &packed[..cut], data.len());
-                assert!(out.is_err() || out.is_ok_and(|o| o.len() < data.len() || cut + 8 > packed.len()), "{codec:?} {cut}");
+                assert!(
+                    out.is_err() || out.is_ok_and(|o| o.len() < data.len() || cut + 8 > packed.len()),
+                    "{codec:?} {cut}"
+                );
             }
         }
     }

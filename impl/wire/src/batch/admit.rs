@@ -5,10 +5,10 @@
 
 use bytes::{Bytes, BytesMut};
 
+use super::records::Sketch;
 use super::{Batch, BatchError, BatchHeader, COMPRESSION_MASK, CRC_START, HEADER_LEN, LOG_APPEND_TIME, LOG_OVERHEAD};
 use crate::ResponseError;
 use crate::compression::{Codec, Levels, MAX_DECOMPRESSED, compress, decompress};
-use crate::varint::{take_i32, take_i64};
 
 /// A record without a timestamp (`RecordBatch.NO_TIMESTAMP`).
 const NO_TIMESTAMP: i64 = -1;
@@ -184,8 +184,7 @@ fn walk(header: &BatchHeader, payload: &[u8], topic: &Admission, now: i64) -> Re
         } else if !topic.append_time && timestamp != NO_TIMESTAMP {
             if is_out_of_range(topic, timestamp, now) {
                 error = ResponseError::InvalidTimestamp;
-                let (from, to) =
-                    (now.saturating_sub(topic.before_max_ms), now.saturating_add(topic.after_max_ms));
+                let (from, to) = (now.saturating_sub(topic.before_max_ms), now.saturating_add(topic.after_max_ms));
                 blamed.push((index, format!("timestamp {timestamp} is not within [{from}, {to}]")));
             }
         } else if header.is_log_append_time() {
@@ -202,50 +201,6 @@ fn walk(header: &BatchHeader, payload: &[u8], topic: &Admission, now: i64) -> Re
     let what = if error == ResponseError::InvalidTimestamp { "timestamp" } else { "form" };
     let message = format!("{} records of the batch are refused for their {what}", blamed.len());
     Err(NotAdmitted { error, message, records: blamed })
-}
-
-/// As much of a record as admission asks about.
-struct Sketch {
-    timestamp_delta: i64,
-    offset_delta: i32,
-    has_key: bool,
-}
-
-impl Sketch {
-    /// Takes a whole record off the front, all of its parts walked.
-    fn take(rest: &mut &[u8]) -> Option<Sketch> {
-        let size = usize::try_from(take_i32(rest)?).ok()?;
-        let (mut body, after) = rest.split_at_checked(size)?;
-        *rest = after;
-        let (_attributes, tail) = body.split_first()?;
-        body = tail;
-        let timestamp_delta = take_i64(&mut body)?;
-        let offset_delta = take_i32(&mut body)?;
-        let has_key = skip(&mut body)?;
-        skip(&mut body)?;
-        let headers = take_i32(&mut body)?;
-        if headers < 0 {
-            return None;
-        }
-        for _ in 0..headers {
-            if !skip(&mut body)? {
-                return None;
-            }
-            skip(&mut body)?;
-        }
-        body.is_empty().then_some(Sketch { timestamp_delta, offset_delta, has_key })
-    }
-}
-
-/// Skips bytes that may be null; whether they are not.
-fn skip(body: &mut &[u8]) -> Option<bool> {
-    match take_i32(body)? {
-        -1 => Some(false),
-        size => {
-            *body = body.get(usize::try_from(size).ok()?..)?;
-            Some(true)
-        }
-    }
 }
 
 /// The batch with the timestamp type and the largest timestamp that the topic wants. If it has both already it is the same bytes.

@@ -1,8 +1,11 @@
 //! The records inside a batch: written for our own clients, the metadata log and tests; read where somebody must look in.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 
 use super::{Batch, BatchError, HEADER_LEN, LOG_OVERHEAD, MAGIC};
+use crate::compression::{MAX_DECOMPRESSED, decompress};
 use crate::varint::{put_i64, take_i32, take_i64};
 
 /// One record of a batch.
@@ -136,5 +139,71 @@ fn nullable(batch: &Batch, body: &mut &[u8]) -> Result<Option<Bytes>, BatchError
     match take_i32(body).ok_or(BatchError::Record)? {
         -1 => Ok(None),
         size => Ok(Some(batch.bytes.slice_ref(take(body, size)?))),
+    }
+}
+
+/// The first record whose timestamp is `timestamp` or later, as (offset, timestamp); `None` if there is none. Compressed records are
+/// decompressed, up to [`MAX_DECOMPRESSED`] bytes. In a batch that bears the time of its append every record has that time.
+pub fn first_at_or_after(batch: &Batch, timestamp: i64) -> Result<Option<(i64, i64)>, BatchError> {
+    let header = &batch.header;
+    if header.is_log_append_time() {
+        return Ok((header.max_timestamp >= timestamp).then_some((header.base_offset, header.max_timestamp)));
+    }
+    let payload = batch.bytes.get(HEADER_LEN..).ok_or(BatchError::Truncated)?;
+    let plain = match header.compression() {
+        0 => Cow::Borrowed(payload),
+        codec => Cow::Owned(decompress(codec, payload, MAX_DECOMPRESSED)?),
+    };
+    let mut rest = &plain[..];
+    for _ in 0..header.record_count {
+        let record = Sketch::take(&mut rest).ok_or(BatchError::Record)?;
+        let found = header.base_timestamp.wrapping_add(record.timestamp_delta);
+        if found >= timestamp {
+            return Ok(Some((header.base_offset.saturating_add(i64::from(record.offset_delta)), found)));
+        }
+    }
+    Ok(None)
+}
+
+/// As much of a record as can be told without a copy.
+pub(super) struct Sketch {
+    pub timestamp_delta: i64,
+    pub offset_delta: i32,
+    pub has_key: bool,
+}
+
+impl Sketch {
+    /// Takes a whole record off the front, and walks all of its parts. `None`: it is malformed.
+    pub fn take(rest: &mut &[u8]) -> Option<Sketch> {
+        let size = usize::try_from(take_i32(rest)?).ok()?;
+        let (body, after) = rest.split_at_checked(size)?;
+        *rest = after;
+        let (_attributes, mut body) = body.split_first()?;
+        let timestamp_delta = take_i64(&mut body)?;
+        let offset_delta = take_i32(&mut body)?;
+        let has_key = skip(&mut body)?;
+        skip(&mut body)?;
+        let headers = take_i32(&mut body)?;
+        if headers < 0 {
+            return None;
+        }
+        for _ in 0..headers {
+            if !skip(&mut body)? {
+                return None;
+            }
+            skip(&mut body)?;
+        }
+        body.is_empty().then_some(Sketch { timestamp_delta, offset_delta, has_key })
+    }
+}
+
+/// Skips bytes that may be null; whether they are not.
+fn skip(body: &mut &[u8]) -> Option<bool> {
+    match take_i32(body)? {
+        -1 => Some(false),
+        size => {
+            *body = body.get(usize::try_from(size).ok()?..)?;
+            Some(true)
+        }
     }
 }
