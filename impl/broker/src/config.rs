@@ -1,15 +1,18 @@
 //! Configuration under Kafka's own names, from a server.properties file or one `key=value` at a time.
 
 mod keys;
+mod table;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use bellwether_core::{ConfigType, Rules};
+use bellwether_core::{ConfigKind, Rules, TOPIC_CONFIGS, TopicConfig};
 use bellwether_trace::NodeId;
 
-use keys::{KEYS, Key, WITHOUT_EFFECT};
+use keys::{DOCUMENTATION, KEYS, Key, NOT_YET};
+use table::{BROKER_CONFIGS, BrokerConfig};
 
 /// Where something listens. Port 0 asks the system for a free one.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -100,6 +103,8 @@ pub struct Config {
     pub request_max_bytes: usize,
     pub run_id: Option<String>,
     pub rules: Rules,
+    /// What was given by name, also where no field holds it.
+    pub given: BTreeMap<&'static str, String>,
 }
 
 impl Default for Config {
@@ -132,11 +137,12 @@ impl Default for Config {
             fetch_max_bytes: 55 << 20,
             message_max_bytes: 1_048_588,
             segment_bytes: 1 << 30,
-            flush_interval_messages: u64::MAX,
+            flush_interval_messages: i64::MAX as u64,
             checkpoint_ms: 5_000,
             request_max_bytes: 100 << 20,
             run_id: None,
             rules: Rules::all(),
+            given: BTreeMap::new(),
         }
     }
 }
@@ -144,10 +150,14 @@ impl Default for Config {
 /// A configuration of this broker, as DescribeConfigs shows it.
 pub(crate) struct Described {
     pub(crate) name: &'static str,
-    pub(crate) kind: ConfigType,
+    pub(crate) kind: ConfigKind,
     pub(crate) value: Option<String>,
     /// What it is where nobody sets it.
     pub(crate) default: Option<String>,
+    /// Somebody has set it.
+    pub(crate) given: bool,
+    /// What it is for.
+    pub(crate) documentation: &'static str,
 }
 
 impl Config {
@@ -160,32 +170,73 @@ impl Config {
         self.replica_fetch_backoff_ms = 50;
     }
 
-    /// Sets one configuration by its Kafka name.
+    /// Sets one configuration by its Kafka name. All of Kafka's names and values are taken, with a warning where they change
+    /// nothing here; but not what would make a promise that this broker does not keep (TLS, SASL, authorizers, policies).
     pub fn set(&mut self, key: &str, value: &str) -> Result<(), ConfigError> {
-        if let Some(Key { name, set, .. }) = KEYS.iter().find(|k| k.name == key) {
-            return set(self, value.trim()).map_err(|why| ConfigError(format!("{name}: {why}")));
+        let value = value.trim();
+        let Some(row) = BrokerConfig::named(key) else { return Err(unknown(key)) };
+        let bad = |why: String| ConfigError(format!("{key}: {why}"));
+        let promises = NOT_YET.iter().any(|prefix| key.starts_with(prefix));
+        if promises && Some(value) != row.default {
+            return Err(bad(format!("'{value}' is not supported so far")));
         }
-        if WITHOUT_EFFECT.contains(&key) {
-            tracing::warn!("configuration {key} has no effect here");
-            return Ok(());
+        if let Some(Key { set, .. }) = KEYS.iter().find(|k| k.name == key) {
+            set(self, value).map_err(bad)?;
+        } else {
+            row.kind.check(value).map_err(|why| bad(format!("'{value}': {why}")))?;
+            if topic_config_of(key).is_none() {
+                tracing::warn!("configuration {key} has no effect here");
+            }
         }
-        let near = KEYS.iter().map(|k| k.name).min_by_key(|name| distance(name, key));
-        let hint = near
-            .filter(|n| distance(n, key) * 3 <= key.len())
-            .map(|n| format!(", did you mean {n}?"))
-            .unwrap_or_default();
-        Err(ConfigError(format!("unknown configuration '{key}'{hint}")))
+        self.given.insert(row.name, row.kind.normal(value));
+        Ok(())
     }
 
     /// What is configured, by name: for DescribeConfigs.
     pub(crate) fn described(&self) -> impl Iterator<Item = Described> {
-        let default = Config::default();
-        KEYS.iter().map(move |k| Described {
-            name: k.name,
-            kind: k.kind,
-            value: (k.get)(self),
-            default: (k.get)(&default),
+        let defaults = Config::default();
+        BROKER_CONFIGS.iter().map(move |row| {
+            let field = KEYS.iter().find(|k| k.name == row.name);
+            let default = field.map_or_else(|| row.default.map(str::to_owned), |k| (k.get)(&defaults));
+            let value = match field {
+                Some(field) => (field.get)(self),
+                None => self.given.get(row.name).cloned().or_else(|| default.clone()),
+            };
+            let documented = DOCUMENTATION.iter().find(|(name, _)| *name == row.name).map(|(_, words)| *words);
+            Described {
+                name: row.name,
+                kind: row.kind,
+                given: self.given.contains_key(row.name) || value != default,
+                value,
+                default,
+                documentation: documented
+                    .or_else(|| topic_config_of(row.name).map(|config| config.documentation))
+                    .unwrap_or("A configuration of Kafka's; on this broker it has no effect."),
+            }
         })
+    }
+
+    /// The value in force of a topic's configuration: its own, or that of the first of the broker's synonyms that is set, in the
+    /// topic's unit, or the default. Empty for a name that Kafka does not have.
+    pub fn topic_value(&self, own: &BTreeMap<String, String>, name: &str) -> String {
+        let Some(config) = TopicConfig::named(name) else { return String::new() };
+        if let Some(value) = own.get(name) {
+            return value.clone();
+        }
+        let set = config.synonyms.iter().find_map(|(synonym, unit)| Some(in_unit(self.set_value(synonym)?, *unit)));
+        set.unwrap_or_else(|| config.default.to_owned())
+    }
+
+    /// What somebody has set a broker configuration to.
+    fn set_value(&self, name: &str) -> Option<String> {
+        match KEYS.iter().find(|k| k.name == name) {
+            None => self.given.get(name).cloned(),
+            Some(field) => {
+                let value = (field.get)(self);
+                let set = self.given.contains_key(name) || value != (field.get)(&Config::default());
+                value.filter(|_| set)
+            }
+        }
     }
 
     /// Sets one configuration from `key=value`.
@@ -223,6 +274,26 @@ impl Config {
             }
             _ => Ok(()),
         }
+    }
+}
+
+fn unknown(key: &str) -> ConfigError {
+    let near = BROKER_CONFIGS.iter().map(|row| row.name).min_by_key(|name| distance(name, key));
+    let near = near.filter(|n| distance(n, key) * 3 <= key.len());
+    let hint = near.map(|n| format!(", did you mean {n}?")).unwrap_or_default();
+    ConfigError(format!("unknown configuration '{key}'{hint}"))
+}
+
+/// The topic configuration that this one of a broker stands in for.
+fn topic_config_of(broker: &str) -> Option<&'static TopicConfig> {
+    TOPIC_CONFIGS.iter().find(|config| config.synonyms.iter().any(|(name, _)| *name == broker))
+}
+
+/// A time in minutes or hours is one in milliseconds for a topic; below 0 it has no end (`logRetentionTimeMillis`).
+fn in_unit(value: String, unit: i64) -> String {
+    match value.parse::<i64>() {
+        Ok(n) if unit != 1 => if n < 0 { -1 } else { n.saturating_mul(unit) }.to_string(),
+        _ => value,
     }
 }
 
@@ -279,6 +350,65 @@ mod tests {
         );
         assert_eq!(error("nonsense"), "'nonsense' is not key=value");
         assert!(error("listeners=SSL://h:1").contains("only PLAINTEXT"));
+    }
+
+    #[test]
+    fn the_table_is_sorted_and_says_what_the_fields_say() {
+        let names: Vec<_> = BROKER_CONFIGS.iter().map(|row| row.name).collect();
+        assert!(names.is_sorted() && names.len() > 300);
+        // A node without `log.dirs` keeps everything in memory, and listens on one address only.
+        let ours = ["node.id", "broker.id", "process.roles", "listeners", "controller.quorum.voters"];
+        for key in KEYS {
+            let row = BrokerConfig::named(key.name).expect(key.name);
+            if !ours.contains(&key.name) {
+                assert_eq!((key.get)(&Config::default()).as_deref(), row.default, "{}", key.name);
+            }
+        }
+        for row in BROKER_CONFIGS {
+            assert!(row.default.is_none_or(|d| row.kind.check(d).is_ok() || d.is_empty()), "{}", row.name);
+        }
+        for config in TOPIC_CONFIGS {
+            assert_eq!(config.kind.check(config.default), Ok(()), "{}", config.name);
+            let synonyms = config.synonyms.iter().filter_map(|(name, _)| BrokerConfig::named(name));
+            assert_eq!(synonyms.count(), config.synonyms.len(), "{}", config.name);
+        }
+        assert!(DOCUMENTATION.iter().all(|(name, _)| BrokerConfig::named(name).is_some()));
+    }
+
+    #[test]
+    fn a_topic_has_its_own_value_or_the_brokers_in_its_unit_or_the_default() {
+        let mut config = Config::default();
+        let own = BTreeMap::from([("retention.ms".to_owned(), "5".to_owned())]);
+        let none = BTreeMap::new();
+        assert_eq!(config.topic_value(&none, "retention.ms"), "604800000");
+        config.set("log.retention.hours", "2").unwrap();
+        assert_eq!(config.topic_value(&none, "retention.ms"), "7200000");
+        config.set("log.retention.minutes", "-5").unwrap();
+        assert_eq!(config.topic_value(&none, "retention.ms"), "-1");
+        config.set("log.retention.ms", " 9 ").unwrap();
+        assert_eq!(
+            (config.topic_value(&none, "retention.ms"), config.topic_value(&own, "retention.ms")),
+            ("9".into(), "5".into())
+        );
+        let config = Config { segment_bytes: 77, ..Config::default() };
+        assert_eq!(config.topic_value(&none, "segment.bytes"), "77");
+        assert_eq!(config.topic_value(&none, "no.such.config"), "");
+    }
+
+    #[test]
+    fn what_would_be_a_false_promise_is_refused() {
+        let mut config = Config::default();
+        let mut error = |pair: &str| config.set_pair(pair).unwrap_err().to_string();
+        assert_eq!(error("ssl.keystore.location=k.jks"), "ssl.keystore.location: 'k.jks' is not supported so far");
+        assert_eq!(error("log.roll.hours=0"), "log.roll.hours: '0': the value must be at least 1");
+        assert!(error("authorizer.class.name=A").contains("not supported"));
+        config.set_pair("security.inter.broker.protocol=PLAINTEXT").unwrap();
+        config.set_pair("num.network.threads=5").unwrap();
+        let described = config.described().find(|d| d.name == "num.network.threads").unwrap();
+        assert_eq!(
+            (described.value.as_deref(), described.default.as_deref(), described.given),
+            (Some("5"), Some("3"), true)
+        );
     }
 
     #[test]

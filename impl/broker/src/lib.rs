@@ -14,6 +14,7 @@ mod clock;
 mod cluster;
 mod config;
 mod controller;
+mod describe_configs;
 mod error;
 mod fetch;
 mod fetcher;

@@ -22,7 +22,7 @@ use crate::error::StartError;
 use crate::server::{self, Answer, Service};
 use crate::sink::TraceSink;
 use crate::store::Store;
-use crate::{admin, fetch, produce};
+use crate::{admin, describe_configs, fetch, produce};
 
 /// How long a broker that stops waits for the controller to let it go.
 const SHUTDOWN_PATIENCE: Duration = Duration::from_millis(1500);
@@ -303,7 +303,7 @@ impl NodeService {
                 })
             }
             RequestKind::DescribeConfigs(request) => {
-                let body = admin::describe_configs(broker, &request).into();
+                let body = describe_configs::describe_configs(broker, &request).into();
                 self.encode(api_key, version, correlation_id, lamport, &body)
             }
             RequestKind::InitProducerId(request) => {

@@ -4,6 +4,7 @@
 //! onto [`Effects`]; the shell (`bellwether-broker`) carries the effects out, in order. Methods named after a trace event
 //! are one atomic action of the model each; those that a shell calls put several of them together.
 
+mod config_kind;
 mod controller;
 mod effect;
 mod image;
@@ -12,10 +13,11 @@ mod metadata;
 mod partition;
 mod rules;
 
+pub use config_kind::{ConfigKind, ConfigType};
 pub use controller::{
-    AlterPartition, ConfigChange, ConfigType, Controller, ControllerConfig, CreateTopic, CreatedTopic, Decision,
-    ElectionType, Heartbeat, HeartbeatReply, PRODUCER_ID_BLOCK, ProducerIdBlock, Registration, TOPIC_CONFIGS,
-    TopicConfig, TopicError,
+    AlterPartition, ConfigChange, Controller, ControllerConfig, CreateTopic, CreatedTopic, Decision, ElectionType,
+    Heartbeat, HeartbeatReply, PRODUCER_ID_BLOCK, ProducerIdBlock, Registration, TOPIC_CONFIGS, TopicConfig,
+    TopicError, check_topic_name,
 };
 pub use effect::{Effect, Effects, Millis, Token};
 pub use image::{Broker, MetadataImage, ReplayError, Topic, TopicDefaults, Touched};

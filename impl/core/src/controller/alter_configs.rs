@@ -6,10 +6,10 @@ use bellwether_trace::{Event, PartitionState, Rule, TopicPartition};
 use bellwether_wire::ResponseError;
 
 use super::change::{Changes, Target, push_state};
-use super::configs::{ConfigType, TopicConfig, check_value};
+use super::configs::{TopicConfig, check_together, check_value};
 use super::create::{TopicError, check_name, refuse};
 use super::{Controller, Decision};
-use crate::{MetadataRecord, Topic};
+use crate::{ConfigType, MetadataRecord, Topic};
 
 /// The longest value that a configuration may have.
 const MAX_VALUE: usize = i16::MAX as usize;
@@ -90,9 +90,6 @@ impl Controller {
         };
         let mut next = next;
         next.retain(|name, value| known.configs.get(name) != value.as_ref());
-        if validate_only || next.is_empty() {
-            return self.reply(Ok(()));
-        }
         let effective = |t: &Topic| (t.min_isr(self.image.defaults()), t.unclean(self.image.defaults()));
         let mut after = Topic { partitions: BTreeMap::new(), ..known.clone() };
         for (name, value) in &next {
@@ -100,6 +97,12 @@ impl Controller {
                 Some(value) => after.configs.insert(name.clone(), value.clone()),
                 None => after.configs.remove(name),
             };
+        }
+        if let Err(message) = check_together(&after.configs) {
+            return self.reply(refuse(ResponseError::InvalidConfig, message));
+        }
+        if validate_only || next.is_empty() {
+            return self.reply(Ok(()));
         }
         let (before, (min_isr, unclean)) = (effective(known), effective(&after));
         let id = known.id;
@@ -142,7 +145,7 @@ fn altered(
     let mut next = BTreeMap::new();
     for (name, change) in changes {
         let items = |kind: &str| -> Result<Vec<String>, String> {
-            let config = TopicConfig::named(name).filter(|c| c.config_type() == ConfigType::List);
+            let config = TopicConfig::named(name).filter(|c| c.kind.config_type() == ConfigType::List);
             let config = config.ok_or_else(|| format!("Can't {kind} to key {name} because its type is not LIST."))?;
             let value = set.get(name).map_or(config.default, String::as_str);
             Ok(value.split(',').filter(|item| !item.is_empty()).map(str::to_owned).collect())

@@ -1,144 +1,273 @@
-//! Topic configurations: the names and values that Kafka knows (`TopicConfig.java`, `LogConfig.java`).
+//! Topic configurations: the names and values that Kafka 4.1 knows (`TopicConfig.java`, `LogConfig.java`).
 //!
 //! All of Kafka's names are taken, also those that this broker does nothing with, so that tools which set them work;
 //! the value must be one that Kafka would take.
 
 use std::collections::BTreeMap;
 
-/// What values a configuration has.
-enum Kind {
-    /// true or false.
-    Bool,
-    /// An integer of 32 bits, at least this.
-    Int(i32),
-    /// An integer of 64 bits, at least this.
-    Long(i64),
-    /// A number between 0 and 1.
-    Ratio,
-    /// One of these.
-    OneOf(&'static [&'static str]),
-    /// A comma-separated list of these.
-    ListOf(&'static [&'static str]),
-    /// `[partition]:[broker],…`, `*` or nothing.
-    Throttled,
-}
+use crate::ConfigKind::{self, *};
 
 /// A topic configuration that Kafka has.
 pub struct TopicConfig {
     /// Its name.
     pub name: &'static str,
-    kind: Kind,
+    /// What values it has.
+    pub kind: ConfigKind,
     /// What it is where nobody sets it.
     pub default: &'static str,
-    /// The broker's configuration that stands in for it, the first of them if there are several
-    /// (`ServerTopicConfigSynonyms.TOPIC_CONFIG_SYNONYMS`).
-    pub synonym: Option<&'static str>,
+    /// The broker's configurations that stand in for it, the first that is set, and by how much the value of each is to be
+    /// multiplied (`ServerTopicConfigSynonyms`). None for what is only of topics.
+    pub synonyms: &'static [(&'static str, i64)],
+    /// What it is for, in a sentence.
+    pub documentation: &'static str,
 }
 
-/// The type of a configuration, as DescribeConfigs tells it (KIP-569).
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum ConfigType {
-    /// true or false.
-    Boolean,
-    /// Text.
-    String,
-    /// 32 bits.
-    Int,
-    /// 64 bits.
-    Long,
-    /// A fraction.
-    Double,
-    /// Comma-separated.
-    List,
-}
+const MINUTE: i64 = 60_000;
+const HOUR: i64 = 60 * MINUTE;
 
 const fn topic_config(
     name: &'static str,
-    kind: Kind,
+    kind: ConfigKind,
     default: &'static str,
-    synonym: Option<&'static str>,
+    synonyms: &'static [(&'static str, i64)],
+    documentation: &'static str,
 ) -> TopicConfig {
-    TopicConfig { name, kind, default, synonym }
+    TopicConfig { name, kind, default, synonyms, documentation }
 }
 
-/// All of them, with the defaults of Kafka 4.1 (`LogConfig.java`).
+/// All of them, with the defaults of Kafka 4.1.
 pub const TOPIC_CONFIGS: &[TopicConfig] = &[
-    topic_config("cleanup.policy", Kind::ListOf(&["compact", "delete"]), "delete", Some("log.cleanup.policy")),
-    topic_config("compression.gzip.level", Kind::Int(-1), "-1", Some("compression.gzip.level")),
-    topic_config("compression.lz4.level", Kind::Int(1), "9", Some("compression.lz4.level")),
+    topic_config(
+        "cleanup.policy",
+        ListOf(&["compact", "delete"]),
+        "delete",
+        &[("log.cleanup.policy", 1)],
+        "What becomes of old segments: they are deleted, compacted, or both.",
+    ),
+    topic_config(
+        "compression.gzip.level",
+        GzipLevel,
+        "-1",
+        &[("compression.gzip.level", 1)],
+        "The level at which the broker compresses with gzip.",
+    ),
+    topic_config(
+        "compression.lz4.level",
+        Int(1, 17),
+        "9",
+        &[("compression.lz4.level", 1)],
+        "The level at which the broker compresses with lz4.",
+    ),
     topic_config(
         "compression.type",
-        Kind::OneOf(&["uncompressed", "zstd", "lz4", "snappy", "gzip", "producer"]),
+        OneOf(&["uncompressed", "zstd", "lz4", "snappy", "gzip", "producer"]),
         "producer",
-        Some("compression.type"),
+        &[("compression.type", 1)],
+        "How batches are kept: as the producer sent them, or compressed this way.",
     ),
-    topic_config("compression.zstd.level", Kind::Int(-131_072), "3", Some("compression.zstd.level")),
-    topic_config("delete.retention.ms", Kind::Long(0), "86400000", Some("log.cleaner.delete.retention.ms")),
-    topic_config("file.delete.delay.ms", Kind::Long(0), "60000", Some("log.segment.delete.delay.ms")),
-    topic_config("flush.messages", Kind::Long(1), "9223372036854775807", Some("log.flush.interval.messages")),
-    topic_config("flush.ms", Kind::Long(0), "9223372036854775807", Some("log.flush.interval.ms")),
-    topic_config("follower.replication.throttled.replicas", Kind::Throttled, "", None),
-    topic_config("index.interval.bytes", Kind::Int(0), "4096", Some("log.index.interval.bytes")),
-    topic_config("leader.replication.throttled.replicas", Kind::Throttled, "", None),
-    topic_config("local.retention.bytes", Kind::Long(-2), "-2", Some("log.local.retention.bytes")),
-    topic_config("local.retention.ms", Kind::Long(-2), "-2", Some("log.local.retention.ms")),
+    topic_config(
+        "compression.zstd.level",
+        Int(-131072, 22),
+        "3",
+        &[("compression.zstd.level", 1)],
+        "The level at which the broker compresses with zstd.",
+    ),
+    topic_config(
+        "delete.retention.ms",
+        Long(0, i64::MAX),
+        "86400000",
+        &[("log.cleaner.delete.retention.ms", 1)],
+        "How long a compacted topic keeps the marks of deleted keys.",
+    ),
+    topic_config(
+        "file.delete.delay.ms",
+        Long(0, i64::MAX),
+        "60000",
+        &[("log.segment.delete.delay.ms", 1)],
+        "How long a file stays on disk after it was given up.",
+    ),
+    topic_config(
+        "flush.messages",
+        Long(1, i64::MAX),
+        "9223372036854775807",
+        &[("log.flush.interval.messages", 1)],
+        "After how many records the log is brought to the disk.",
+    ),
+    topic_config(
+        "flush.ms",
+        Long(0, i64::MAX),
+        "9223372036854775807",
+        &[("log.flush.interval.ms", 1), ("log.flush.scheduler.interval.ms", 1)],
+        "After how many milliseconds the log is brought to the disk.",
+    ),
+    topic_config(
+        "follower.replication.throttled.replicas",
+        Throttled,
+        "",
+        &[],
+        "The replicas whose replication is throttled at their follower.",
+    ),
+    topic_config(
+        "index.interval.bytes",
+        Int(0, i32::MAX),
+        "4096",
+        &[("log.index.interval.bytes", 1)],
+        "How many bytes of log lie between two entries of the offset index.",
+    ),
+    topic_config(
+        "leader.replication.throttled.replicas",
+        Throttled,
+        "",
+        &[],
+        "The replicas whose replication is throttled at their leader.",
+    ),
+    topic_config(
+        "local.retention.bytes",
+        Long(-2, i64::MAX),
+        "-2",
+        &[("log.local.retention.bytes", 1)],
+        "How many bytes of a tiered partition stay on the broker.",
+    ),
+    topic_config(
+        "local.retention.ms",
+        Long(-2, i64::MAX),
+        "-2",
+        &[("log.local.retention.ms", 1)],
+        "How long the records of a tiered partition stay on the broker.",
+    ),
     topic_config(
         "max.compaction.lag.ms",
-        Kind::Long(1),
+        Long(1, i64::MAX),
         "9223372036854775807",
-        Some("log.cleaner.max.compaction.lag.ms"),
+        &[("log.cleaner.max.compaction.lag.ms", 1)],
+        "A record is compacted no later than this after it was written.",
     ),
-    topic_config("max.message.bytes", Kind::Int(0), "1048588", Some("message.max.bytes")),
+    topic_config(
+        "max.message.bytes",
+        Int(0, i32::MAX),
+        "1048588",
+        &[("message.max.bytes", 1)],
+        "The largest batch that is taken.",
+    ),
     topic_config(
         "message.timestamp.after.max.ms",
-        Kind::Long(0),
+        Long(0, i64::MAX),
         "3600000",
-        Some("log.message.timestamp.after.max.ms"),
+        &[("log.message.timestamp.after.max.ms", 1)],
+        "How far the timestamp of a record may lie after the broker's time.",
     ),
     topic_config(
         "message.timestamp.before.max.ms",
-        Kind::Long(0),
+        Long(0, i64::MAX),
         "9223372036854775807",
-        Some("log.message.timestamp.before.max.ms"),
+        &[("log.message.timestamp.before.max.ms", 1)],
+        "How far the timestamp of a record may lie before the broker's time.",
     ),
     topic_config(
         "message.timestamp.type",
-        Kind::OneOf(&["CreateTime", "LogAppendTime"]),
+        OneOf(&["CreateTime", "LogAppendTime"]),
         "CreateTime",
-        Some("log.message.timestamp.type"),
+        &[("log.message.timestamp.type", 1)],
+        "Whether records bear the time of their creation or that of their append.",
     ),
-    topic_config("min.cleanable.dirty.ratio", Kind::Ratio, "0.5", Some("log.cleaner.min.cleanable.ratio")),
-    topic_config("min.compaction.lag.ms", Kind::Long(0), "0", Some("log.cleaner.min.compaction.lag.ms")),
-    topic_config("min.insync.replicas", Kind::Int(1), "1", Some("min.insync.replicas")),
-    topic_config("preallocate", Kind::Bool, "false", Some("log.preallocate")),
-    topic_config("remote.log.copy.disable", Kind::Bool, "false", None),
-    topic_config("remote.log.delete.on.disable", Kind::Bool, "false", None),
-    topic_config("remote.storage.enable", Kind::Bool, "false", None),
-    topic_config("retention.bytes", Kind::Long(i64::MIN), "-1", Some("log.retention.bytes")),
-    topic_config("retention.ms", Kind::Long(-1), "604800000", Some("log.retention.ms")),
-    topic_config("segment.bytes", Kind::Int(14), "1073741824", Some("log.segment.bytes")),
-    topic_config("segment.index.bytes", Kind::Int(4), "10485760", Some("log.index.size.max.bytes")),
-    topic_config("segment.jitter.ms", Kind::Long(0), "0", Some("log.roll.jitter.ms")),
-    topic_config("segment.ms", Kind::Long(1), "604800000", Some("log.roll.ms")),
-    topic_config("unclean.leader.election.enable", Kind::Bool, "false", Some("unclean.leader.election.enable")),
+    topic_config(
+        "min.cleanable.dirty.ratio",
+        Double(0.0, 1.0),
+        "0.5",
+        &[("log.cleaner.min.cleanable.ratio", 1)],
+        "How much of a log must be uncompacted before it is compacted.",
+    ),
+    topic_config(
+        "min.compaction.lag.ms",
+        Long(0, i64::MAX),
+        "0",
+        &[("log.cleaner.min.compaction.lag.ms", 1)],
+        "A record is not compacted before it is this old.",
+    ),
+    topic_config(
+        "min.insync.replicas",
+        Int(1, i32::MAX),
+        "1",
+        &[("min.insync.replicas", 1)],
+        "How many in-sync replicas a write with acks=all needs.",
+    ),
+    topic_config(
+        "preallocate",
+        Bool,
+        "false",
+        &[("log.preallocate", 1)],
+        "Whether a segment's file has its full size from the start.",
+    ),
+    topic_config(
+        "remote.log.copy.disable",
+        Bool,
+        "false",
+        &[],
+        "Whether a tiered topic copies no more segments to the remote storage.",
+    ),
+    topic_config(
+        "remote.log.delete.on.disable",
+        Bool,
+        "false",
+        &[],
+        "Whether remote data goes when the tiering of a topic ends.",
+    ),
+    topic_config("remote.storage.enable", Bool, "false", &[], "Whether the topic is tiered."),
+    topic_config(
+        "retention.bytes",
+        Long(i64::MIN, i64::MAX),
+        "-1",
+        &[("log.retention.bytes", 1)],
+        "How large a partition may grow before its oldest segments are deleted; -1 for no limit.",
+    ),
+    topic_config(
+        "retention.ms",
+        Long(-1, i64::MAX),
+        "604800000",
+        &[("log.retention.ms", 1), ("log.retention.minutes", MINUTE), ("log.retention.hours", HOUR)],
+        "How long records are kept; -1 for ever.",
+    ),
+    topic_config(
+        "segment.bytes",
+        Int(14, i32::MAX),
+        "1073741824",
+        &[("log.segment.bytes", 1)],
+        "The size of a segment.",
+    ),
+    topic_config(
+        "segment.index.bytes",
+        Int(4, i32::MAX),
+        "10485760",
+        &[("log.index.size.max.bytes", 1)],
+        "The largest size of a segment's indexes.",
+    ),
+    topic_config(
+        "segment.jitter.ms",
+        Long(0, i64::MAX),
+        "0",
+        &[("log.roll.jitter.ms", 1), ("log.roll.jitter.hours", HOUR)],
+        "By how much at most a segment is rolled earlier than its age says, at random.",
+    ),
+    topic_config(
+        "segment.ms",
+        Long(1, i64::MAX),
+        "604800000",
+        &[("log.roll.ms", 1), ("log.roll.hours", HOUR)],
+        "The age at which a segment is rolled even if it is not full.",
+    ),
+    topic_config(
+        "unclean.leader.election.enable",
+        Bool,
+        "false",
+        &[("unclean.leader.election.enable", 1)],
+        "Whether a replica outside of the ISR may lead when no other can, at the loss of records.",
+    ),
 ];
 
 impl TopicConfig {
     /// One of them.
     pub fn named(name: &str) -> Option<&'static TopicConfig> {
         TOPIC_CONFIGS.iter().find(|config| config.name == name)
-    }
-
-    /// Its type.
-    pub fn config_type(&self) -> ConfigType {
-        match self.kind {
-            Kind::Bool => ConfigType::Boolean,
-            Kind::Int(_) => ConfigType::Int,
-            Kind::Long(_) => ConfigType::Long,
-            Kind::Ratio => ConfigType::Double,
-            Kind::OneOf(_) => ConfigType::String,
-            Kind::ListOf(_) | Kind::Throttled => ConfigType::List,
-        }
     }
 }
 
@@ -151,31 +280,32 @@ pub(super) fn check(configs: &[(String, Option<String>)]) -> Result<BTreeMap<Str
         };
         checked.insert(name.clone(), check_value(name, value)?);
     }
+    check_together(&checked)?;
     Ok(checked)
 }
 
-/// A value, without the blanks around it, if there is such a configuration and Kafka would take it.
+/// A value as Kafka writes it, if there is such a configuration and Kafka would take it.
 pub(super) fn check_value(name: &str, value: &str) -> Result<String, String> {
     let config = TopicConfig::named(name).ok_or_else(|| format!("Unknown topic config name: {name}"))?;
-    if !fits(&config.kind, value.trim()) {
-        return Err(format!("Invalid value {value} for configuration {name}"));
+    if let Err(why) = config.kind.check(value.trim()) {
+        return Err(format!("Invalid value {value} for configuration {name}: {why}"));
     }
-    Ok(value.trim().to_owned())
+    Ok(config.kind.normal(value))
 }
 
-fn fits(kind: &Kind, value: &str) -> bool {
-    match kind {
-        Kind::Bool => value.eq_ignore_ascii_case("true") || value.eq_ignore_ascii_case("false"),
-        Kind::Int(least) => value.parse().is_ok_and(|n: i32| n >= *least),
-        Kind::Long(least) => value.parse().is_ok_and(|n: i64| n >= *least),
-        Kind::Ratio => value.parse().is_ok_and(|n: f64| (0.0..=1.0).contains(&n)),
-        Kind::OneOf(names) => names.contains(&value),
-        Kind::ListOf(names) => !value.is_empty() && value.split(',').all(|item| names.contains(&item.trim())),
-        Kind::Throttled => {
-            let pair = |item: &str| {
-                item.trim().split_once(':').is_some_and(|(p, b)| p.parse::<i32>().is_ok() && b.parse::<i32>().is_ok())
-            };
-            value.is_empty() || value == "*" || value.split(',').all(pair)
-        }
+/// What only shows when all of a topic's configurations are known (`LogConfig.validate`).
+pub(super) fn check_together(set: &BTreeMap<String, String>) -> Result<(), String> {
+    let value = |name: &str| {
+        let default = TopicConfig::named(name).map_or("", |config| config.default);
+        set.get(name).map_or(default, String::as_str)
+    };
+    let number = |name: &str| value(name).parse::<i64>().unwrap_or(0);
+    let (least, most) = (number("min.compaction.lag.ms"), number("max.compaction.lag.ms"));
+    if least > most {
+        return Err(format!("min.compaction.lag.ms ({least}) is larger than max.compaction.lag.ms ({most})"));
     }
+    if value("remote.storage.enable") == "true" {
+        return Err("remote.storage.enable: this broker has no tiered storage".to_owned());
+    }
+    Ok(())
 }

@@ -270,8 +270,8 @@ fn check_room(partitions: usize, room: usize) -> Result<(), TopicError> {
     Ok(())
 }
 
-/// Kafka's rules for a topic's name (`Topic.validate`).
-pub(super) fn check_name(name: &str) -> Result<(), TopicError> {
+/// Kafka's rules for a topic's name (`Topic.validate`): INVALID_TOPIC_EXCEPTION.
+pub fn check_name(name: &str) -> Result<(), TopicError> {
     let invalid = |why: &str| refuse(ResponseError::InvalidTopicException, format!("Topic name is invalid: {why}"));
     if name.is_empty() {
         return invalid("the empty string is not allowed");

@@ -25,8 +25,8 @@ use election::Departure;
 
 pub use alter_configs::ConfigChange;
 pub use alter_partition::AlterPartition;
-pub use configs::{ConfigType, TOPIC_CONFIGS, TopicConfig};
-pub use create::{CreateTopic, CreatedTopic, TopicError};
+pub use configs::{TOPIC_CONFIGS, TopicConfig};
+pub use create::{CreateTopic, CreatedTopic, TopicError, check_name as check_topic_name};
 pub use election::ElectionType;
 
 /// Producer ids are handed out in blocks of this size (`ProducerIdsBlock.PRODUCER_ID_BLOCK_SIZE`).
