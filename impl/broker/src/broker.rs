@@ -24,9 +24,9 @@ use crate::fetch::Followers;
 use crate::fetcher::Fetchers;
 use crate::lifecycle::{self, Signal};
 use crate::link::ControllerLink;
-use crate::replica::{Outgoing, Replica};
+use crate::replica::{Flush, Outgoing, Replica};
 use crate::sink::TraceSink;
-use crate::store::{Found, Store};
+use crate::store::{Checkpoint, Found, Store};
 
 pub(crate) struct Broker {
     pub(crate) config: Config,
@@ -87,7 +87,7 @@ impl Broker {
         let mut replicas = HashMap::new();
         for Found { topic, tp, log, recovered, clean: _ } in found {
             let partition = Partition::new(tp, config.node_id, recovered, config.rules);
-            let flush = config.flush_interval_messages;
+            let flush = flush_of(&config, &BTreeMap::new());
             let replica = Replica::new(topic.into(), config.node_id, partition, log, flush, sink.clone(), out.clone());
             replicas.insert(tp, replica);
         }
@@ -132,6 +132,9 @@ impl Broker {
         self.spawn(carry_outgoing(self.clone(), queues.out));
         self.spawn(tick(self.clone()));
         self.spawn(checkpoint(self.clone()));
+        if self.config.log_dir.is_some() {
+            self.spawn(flush(self.clone()));
+        }
     }
 
     /// Runs a task until the broker stops.
@@ -145,9 +148,9 @@ impl Broker {
     pub(crate) async fn close(&self) {
         let mut tasks = std::mem::take(&mut *self.tasks.lock());
         tasks.shutdown().await;
-        self.write_checkpoint();
         let replicas: Vec<_> = self.replicas.read().values().cloned().collect();
         let closed = replicas.iter().filter(|r| r.close()).count();
+        self.write_checkpoint();
         // The proof of a clean stop comes last, and only if nothing can be missing.
         let epoch = self.epoch();
         if closed == replicas.len()
@@ -210,9 +213,9 @@ impl Broker {
             let image = self.image.read();
             let delta = |tp: TopicPartition| {
                 let delta = image.delta(tp)?;
-                let name = image.topic(tp.topic)?.name.clone();
+                let topic = image.topic(tp.topic)?;
                 let concerned = delta.state.replicas.contains(&node) || here.contains(&tp);
-                concerned.then_some((tp, (name, delta)))
+                concerned.then(|| (tp, (topic.name.clone(), flush_of(&self.config, &topic.configs), delta)))
             };
             match only {
                 Some(only) => only.iter().copied().filter_map(delta).collect(),
@@ -220,9 +223,10 @@ impl Broker {
             }
         };
         let now = self.clock.now();
-        for (tp, (topic, delta)) in deltas {
+        for (tp, (topic, flush, delta)) in deltas {
             match self.replica_or_new(&topic, tp) {
                 Ok(replica) => {
+                    replica.set_flush(flush);
                     if replica.apply(now, &delta) {
                         self.replicas.write().remove(&tp);
                         // A log that begins anew under this name has nothing to do with the old high watermark.
@@ -244,7 +248,7 @@ impl Broker {
         }
         let (log, recovered) = self.store.create(topic, tp)?;
         let partition = Partition::new(tp, self.config.node_id, recovered, self.config.rules);
-        let (node, flush) = (self.config.node_id, self.config.flush_interval_messages);
+        let (node, flush) = (self.config.node_id, flush_of(&self.config, &BTreeMap::new()));
         let replica = Replica::new(topic.into(), node, partition, log, flush, self.sink.clone(), self.out.clone());
         replicas.insert(tp, replica.clone());
         Ok(replica)
@@ -271,9 +275,9 @@ impl Broker {
 
     fn write_checkpoint(&self) {
         let replicas: Vec<_> = self.replicas.read().values().cloned().collect();
-        let entries: Vec<_> = replicas.iter().map(|r| (&*r.topic, r.tp.partition, r.high_watermark())).collect();
-        if let Err(error) = self.store.checkpoint(entries.into_iter()) {
-            tracing::error!(%error, "the high watermark checkpoint cannot be written");
+        let checkpoints: Vec<Checkpoint<'_>> = replicas.iter().map(|r| r.checkpoint()).collect();
+        if let Err(error) = self.store.checkpoint(&checkpoints) {
+            tracing::error!(%error, "the checkpoints cannot be written");
         }
     }
 }
@@ -283,15 +287,23 @@ async fn carry_outgoing(broker: Arc<Broker>, mut queue: mpsc::UnboundedReceiver<
     let mut fetchers = Fetchers::new(broker.clone());
     let mut batch = Vec::new();
     while queue.recv_many(&mut batch, 1024).await > 0 {
+        let mut checkpoint = false;
         for outgoing in batch.drain(..) {
             match outgoing {
                 Outgoing::Follow(replica, leader) => fetchers.follow(replica, leader),
                 Outgoing::AlterPartition(replica, request) => {
                     broker.spawn(crate::link::alter_partition(broker.clone(), replica, request));
                 }
+                Outgoing::Flush(replica) => {
+                    tokio::task::spawn_blocking(move || replica.flush(false));
+                }
+                Outgoing::Checkpoint => checkpoint = true,
             }
         }
         fetchers.settle();
+        if checkpoint {
+            broker.write_checkpoint();
+        }
     }
 }
 
@@ -305,6 +317,30 @@ async fn tick(broker: Arc<Broker>) {
         let replicas: Vec<_> = broker.replicas.read().values().cloned().collect();
         let now = broker.clock.now();
         replicas.iter().for_each(|r| r.tick(now, lag));
+    }
+}
+
+/// When the logs of a topic with these configurations are flushed.
+fn flush_of(config: &Config, own: &BTreeMap<String, String>) -> Flush {
+    // What cannot be read was not taken in: never.
+    let value = |name| config.topic_value(own, name).parse().unwrap_or(u64::MAX);
+    Flush { messages: value("flush.messages").max(1), ms: value("flush.ms") }
+}
+
+/// Flushes logs whose flush.ms is over, a second late at worst. Kafka looks as often as log.flush.scheduler.interval.ms says, which is
+/// never unless somebody sets it.
+async fn flush(broker: Arc<Broker>) {
+    let default = flush_of(&broker.config, &BTreeMap::new()).ms;
+    let mut interval = tokio::time::interval(Duration::from_millis(default.clamp(1, 1_000)));
+    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        interval.tick().await;
+        let now = broker.clock.now();
+        let due: Vec<_> = broker.replicas.read().values().filter(|r| r.flush_is_due(now)).cloned().collect();
+        if !due.is_empty() {
+            // One after another: the disk is one.
+            let _ = tokio::task::spawn_blocking(move || due.iter().for_each(|replica| replica.flush(true))).await;
+        }
     }
 }
 

@@ -59,7 +59,7 @@ struct Inner {
 impl ControllerNode {
     /// Opens the metadata log and replays it.
     pub(crate) fn open(config: &Config, sink: Arc<TraceSink>, clock: Clock) -> Result<ControllerNode, StartError> {
-        let log_config = LogConfig { segment_bytes: config.segment_bytes as u64 };
+        let log_config = LogConfig { segment_bytes: config.segment_bytes as u64, ..LogConfig::default() };
         let mut log = match &config.log_dir {
             None => Log::memory(log_config),
             Some(dir) => {

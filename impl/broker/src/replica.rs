@@ -20,6 +20,7 @@ use tokio::sync::mpsc;
 use crate::bells::{Bell, Bells};
 use crate::produce::ProduceCall;
 use crate::sink::TraceSink;
+use crate::store::Checkpoint;
 
 /// What a step asks of others in this node.
 pub(crate) enum Outgoing {
@@ -27,6 +28,10 @@ pub(crate) enum Outgoing {
     Follow(Arc<Replica>, Option<NodeId>),
     /// Ask the controller for another ISR.
     AlterPartition(Arc<Replica>, IsrRequest),
+    /// Bring what is due to the disk.
+    Flush(Arc<Replica>),
+    /// What the checkpoints say of a log is not so any more.
+    Checkpoint,
 }
 
 /// An AlterPartition request for one partition.
@@ -67,18 +72,31 @@ pub(crate) struct Replica {
 struct Inner {
     partition: Partition,
     log: Log,
-    /// log.flush.interval.messages, and how many records were appended since the last flush.
-    flush_interval: u64,
+    flush: Flush,
+    /// How many records were appended since the last flush, and when that was.
     unflushed: u64,
+    flushed_at: Millis,
+    /// A flush was asked for and has not ended.
+    flushing: bool,
     /// What whoever asks is told from now on: an append, a truncation or a deletion failed and nothing is served until the next
     /// start, or the partition belongs to other brokers by now.
     closed: Option<ResponseError>,
+    /// What the checkpoints say of a log that was closed.
+    at_close: Option<(i64, Option<i64>)>,
     /// Fetches of followers, waiting for the log to grow.
     followers: Bells,
     /// Fetches of consumers, waiting for the high watermark to move.
     consumers: Bells,
     waiting: HashMap<Token, (Arc<ProduceCall>, usize)>,
     fx: Effects,
+}
+
+/// When a log is brought to the disk besides at the end of a segment: after so many records (flush.messages), at once and before
+/// anything is answered, and after so long (flush.ms), beside everything else.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Flush {
+    pub(crate) messages: u64,
+    pub(crate) ms: Millis,
 }
 
 /// The log could not do what the machine decided.
@@ -100,7 +118,7 @@ impl Replica {
         node: NodeId,
         partition: Partition,
         log: Log,
-        flush_interval: u64,
+        flush: Flush,
         sink: Arc<TraceSink>,
         out: mpsc::UnboundedSender<Outgoing>,
     ) -> Arc<Replica> {
@@ -108,9 +126,12 @@ impl Replica {
         let inner = Inner {
             partition,
             log,
-            flush_interval,
+            flush,
             unflushed: 0,
+            flushed_at: 0,
+            flushing: false,
             closed: None,
+            at_close: None,
             followers: Bells::default(),
             consumers: Bells::default(),
             waiting: HashMap::new(),
@@ -396,8 +417,58 @@ impl Replica {
         (inner.partition.high_watermark(), inner.partition.log_start())
     }
 
-    pub(crate) fn high_watermark(&self) -> i64 {
-        self.inner.lock().partition.high_watermark()
+    /// What the checkpoints are to say of it.
+    pub(crate) fn checkpoint(&self) -> Checkpoint<'_> {
+        let inner = self.inner.lock();
+        let (recovery_point, log_start) = inner.at_close.unwrap_or_else(|| inner.log_bounds());
+        Checkpoint {
+            topic: &self.topic,
+            partition: self.tp.partition,
+            high_watermark: inner.partition.high_watermark(),
+            recovery_point,
+            log_start,
+        }
+    }
+
+    /// When the log is brought to the disk from now on.
+    pub(crate) fn set_flush(&self, flush: Flush) {
+        self.inner.lock().flush = flush;
+    }
+
+    /// Is it time to flush the log, because of flush.ms?
+    pub(crate) fn flush_is_due(&self, now: Millis) -> bool {
+        let inner = &mut *self.inner.lock();
+        if inner.unflushed == 0 {
+            inner.flushed_at = now;
+        }
+        let due = inner.closed.is_none() && !inner.flushing && now.saturating_sub(inner.flushed_at) >= inner.flush.ms;
+        if due {
+            (inner.flushing, inner.flushed_at) = (true, now);
+        }
+        due
+    }
+
+    /// Brings the segments that grow no more to the disk, or all of the log. Nothing waits for it, but it blocks.
+    pub(crate) fn flush(self: &Arc<Self>, all: bool) {
+        let job = {
+            let inner = &mut *self.inner.lock();
+            if all {
+                inner.unflushed = 0;
+            }
+            inner.log.flush_job(all)
+        };
+        let outcome = job.as_ref().map_or(Ok(()), |job| job.run());
+        let inner = &mut *self.inner.lock();
+        inner.flushing = false;
+        match (outcome, job) {
+            (Ok(()), Some(job)) => inner.log.flushed(&job),
+            (Ok(()), None) => {}
+            (Err(_), _) if inner.closed.is_some() => {}
+            (Err(error), _) => {
+                tracing::error!(tp = %self.tp, %error, "the log cannot be flushed, the partition goes offline");
+                self.go_offline(inner);
+            }
+        }
     }
 
     /// A clean stop: the log is flushed and marked clean. Nothing is served afterwards. Says whether all of it is on disk.
@@ -407,8 +478,11 @@ impl Replica {
             return false;
         }
         inner.closed = Some(ResponseError::KafkaStorageError);
+        let end = inner.log.end_offset();
+        let (recovery_point, log_start) = inner.log_bounds();
         let log = std::mem::replace(&mut inner.log, Log::memory(LogConfig::default()));
         let closed = log.close();
+        inner.at_close = Some((if closed.is_ok() { end } else { recovery_point }, log_start));
         if let Err(error) = &closed {
             tracing::error!(tp = %self.tp, %error, "the log cannot be closed");
         }
@@ -442,8 +516,9 @@ impl Replica {
             match effect {
                 Effect::Truncate { to } => {
                     inner.log.truncate(*to).map_err(|e| failed(&e))?;
-                    let headers: Result<Vec<_>, _> = inner.log.headers(inner.log.start_offset()).collect();
-                    inner.partition.rebuild_producers(headers.map_err(|e| failed(&e))?.into_iter());
+                    inner.partition.restore_producers(inner.log.producers().map_err(|e| failed(&e))?);
+                    // The recovery point may have gone back: before it is believed again, it should be known.
+                    let _ = self.out.send(Outgoing::Checkpoint);
                 }
                 Effect::Delete => inner.log.delete().map_err(|e| failed(&e))?,
                 _ => {}
@@ -465,9 +540,12 @@ impl Replica {
                     let batch = input.get(index).ok_or_else(|| failed(&"an append without its batch"))?;
                     inner.log.append(batch, base_offset, leader_epoch).map_err(|e| failed(&e))?;
                     inner.unflushed += u64::from(batch.header.record_count.unsigned_abs());
-                    if inner.unflushed >= inner.flush_interval {
+                    if inner.unflushed >= inner.flush.messages {
                         inner.log.flush().map_err(|e| failed(&e))?;
                         inner.unflushed = 0;
+                    } else if !inner.flushing && inner.log.has_unflushed_segments() {
+                        inner.flushing = true;
+                        let _ = self.out.send(Outgoing::Flush(self.clone()));
                     }
                 }
                 Effect::WriteEpochs => {
@@ -504,6 +582,13 @@ impl Replica {
 }
 
 impl Inner {
+    /// The recovery point of the log, and its start where its first segment does not say it.
+    fn log_bounds(&self) -> (i64, Option<i64>) {
+        let start = self.log.start_offset();
+        let first = self.log.segments().first().map_or(start, |s| s.base_offset);
+        (self.log.recovery_point(), (start > first).then_some(start))
+    }
+
     fn check_leader(&self, leader_epoch: i32) -> Result<(), ResponseError> {
         if let Some(error) = self.closed {
             return Err(error);

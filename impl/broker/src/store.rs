@@ -1,13 +1,15 @@
 //! The data directory, laid out as Kafka does: `meta.properties`, one folder a partition, the high watermark checkpoint.
 
-use std::collections::BTreeMap;
+mod text;
+
 use std::fs::{self, File, TryLockError};
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 
 use bellwether_core::Recovered;
-use bellwether_log::{DELETED, EpochCache, Log, LogConfig, LogError, ProducerStates, Recovery};
-use bellwether_trace::{NodeId, TopicId, TopicPartition};
+use bellwether_log::{Checkpoints, DELETED, EpochCache, Log, LogConfig, LogError, Recovery};
+use bellwether_trace::TopicPartition;
+use parking_lot::Mutex;
 
 use crate::config::Config;
 use crate::controller::METADATA_NAME;
@@ -18,7 +20,9 @@ pub(crate) const CLUSTER_ID: &str = "QmVsbHdldGhlckNsdXN0ZQ";
 
 const META: &str = "meta.properties";
 const PARTITION: &str = "partition.metadata";
-const CHECKPOINT: &str = "replication-offset-checkpoint";
+/// The checkpoints of high watermarks, of recovery points and of log starts.
+const CHECKPOINTS: [&str; 3] =
+    ["replication-offset-checkpoint", "recovery-point-offset-checkpoint", "log-start-offset-checkpoint"];
 /// Kafka's name and content for the proof of a clean stop (CleanShutdownFileHandler.java).
 const CLEAN: &str = ".kafka_cleanshutdown";
 
@@ -26,7 +30,20 @@ const CLEAN: &str = ".kafka_cleanshutdown";
 pub(crate) struct Store {
     dir: Option<PathBuf>,
     log_config: LogConfig,
+    /// What the checkpoints say, so that one that would say the same is not written again.
+    written: Mutex<[String; 3]>,
     _lock: Option<File>,
+}
+
+/// What is checkpointed of a partition.
+pub(crate) struct Checkpoint<'a> {
+    pub(crate) topic: &'a str,
+    pub(crate) partition: i32,
+    pub(crate) high_watermark: i64,
+    /// Up to where the log is on disk.
+    pub(crate) recovery_point: i64,
+    /// Where the log begins, if that is not where its first segment does.
+    pub(crate) log_start: Option<i64>,
 }
 
 /// A partition found in the data directory.
@@ -42,8 +59,10 @@ pub(crate) struct Found {
 impl Store {
     /// Takes the data directory, or makes it.
     pub(crate) fn open(config: &Config) -> Result<Store, StartError> {
-        let log_config = LogConfig { segment_bytes: config.segment_bytes as u64 };
-        let Some(dir) = config.log_dir.clone() else { return Ok(Store { dir: None, log_config, _lock: None }) };
+        let log_config = LogConfig { segment_bytes: config.segment_bytes as u64, ..LogConfig::default() };
+        let Some(dir) = config.log_dir.clone() else {
+            return Ok(Store { dir: None, log_config, written: Mutex::default(), _lock: None });
+        };
         let io = |e| StartError::DataDir(dir.clone(), e);
         fs::create_dir_all(&dir).map_err(io)?;
         let lock = File::create(dir.join(".lock")).map_err(io)?;
@@ -51,14 +70,23 @@ impl Store {
             TryLockError::WouldBlock => io(io::Error::other("another process uses it")),
             TryLockError::Error(e) => io(e),
         })?;
-        check_meta(&dir.join(META), config.node_id)?;
-        Ok(Store { dir: Some(dir), log_config, _lock: Some(lock) })
+        text::check_meta(&dir.join(META), config.node_id)?;
+        Ok(Store { dir: Some(dir), log_config, written: Mutex::default(), _lock: Some(lock) })
     }
 
     /// Recovers every partition in the directory.
     pub(crate) fn recover(&self) -> Result<Vec<Found>, StartError> {
         let Some(dir) = &self.dir else { return Ok(Vec::new()) };
-        let high_watermarks = read_checkpoint(&dir.join(CHECKPOINT))?;
+        let [high_watermarks, recovery_points, log_starts] = CHECKPOINTS.map(|name| dir.join(name));
+        let high_watermarks = text::read_offsets(&high_watermarks)?;
+        // As Kafka's LogManager: without these more is read, and what retention or DeleteRecords left of a segment comes back.
+        let or_none = |path: PathBuf| {
+            text::read_offsets(&path).unwrap_or_else(|error| {
+                tracing::warn!(%error, "the checkpoint is not used");
+                text::Offsets::new()
+            })
+        };
+        let (recovery_points, log_starts) = (or_none(recovery_points), or_none(log_starts));
         let mut found = Vec::new();
         for entry in fs::read_dir(dir).map_err(|e| StartError::DataDir(dir.clone(), e))? {
             let path = entry.map_err(|e| StartError::DataDir(dir.clone(), e))?.path();
@@ -72,13 +100,21 @@ impl Store {
             if !path.is_dir() || topic == METADATA_NAME {
                 continue;
             }
-            let topic_id = read_topic_id(&path.join(PARTITION))?;
-            let (log, recovery) = Log::open(&path, self.log_config).map_err(|e| StartError::Log(path.clone(), e))?;
-            if let Some(reason) = recovery.reason {
-                tracing::warn!(log = name, bytes = recovery.truncated_bytes, %reason, "recovery cut the log's tail");
+            if is_unborn(&path).map_err(|e| StartError::DataDir(path.clone(), e))? {
+                fs::remove_dir_all(&path).map_err(|e| StartError::DataDir(path.clone(), e))?;
+                continue;
             }
-            let high_watermark = high_watermarks.get(&(topic.to_string(), partition)).copied().unwrap_or(0);
-            let recovered = recovered(&log, &recovery, high_watermark).map_err(|e| StartError::Log(path.clone(), e))?;
+            let topic_id = text::read_topic_id(&path.join(PARTITION))?;
+            let key = (topic.to_string(), partition);
+            let of = |offsets: &text::Offsets| offsets.get(&key).copied().unwrap_or(0);
+            let checkpoints = Checkpoints { recovery_point: of(&recovery_points), log_start: of(&log_starts) };
+            let opened = Log::open_at(&path, self.log_config, checkpoints);
+            let (log, recovery) = opened.map_err(|e| StartError::Log(path.clone(), e))?;
+            if let Some(reason) = recovery.reason {
+                let (end, bytes) = (log.end_offset(), recovery.truncated_bytes);
+                tracing::warn!(log = name, end, bytes, %reason, "recovery cut the log's tail");
+            }
+            let recovered = recovered(&log, &recovery, of(&high_watermarks));
             let tp = TopicPartition { topic: topic_id, partition };
             found.push(Found { topic: topic.to_string(), tp, log, recovered, clean: recovery.clean });
         }
@@ -90,7 +126,7 @@ impl Store {
     pub(crate) fn create(&self, topic: &str, tp: TopicPartition) -> Result<(Log, Recovered), LogError> {
         let Some(dir) = &self.dir else {
             let log = Log::memory(self.log_config);
-            let recovered = recovered(&log, &Recovery::default(), 0)?;
+            let recovered = recovered(&log, &Recovery::default(), 0);
             return Ok((log, recovered));
         };
         let path = dir.join(format!("{topic}-{}", tp.partition));
@@ -99,10 +135,11 @@ impl Store {
             // Recovery has not given it to this topic id, so it belongs to another one.
             return Err(io(io::Error::other("the folder belongs to another topic")));
         }
+        // First of all whose it is: a crash in between leaves a folder that means nothing, or an empty log of this topic.
+        fs::create_dir_all(&path).map_err(io)?;
+        text::write_topic_id(&path.join(PARTITION), tp.topic).map_err(io)?;
         let (log, recovery) = Log::open(&path, self.log_config)?;
-        let text = format!("version: 0\ntopic_id: {}\n", tp.topic);
-        replace(&path.join(PARTITION), text.as_bytes()).map_err(io)?;
-        let recovered = recovered(&log, &recovery, 0)?;
+        let recovered = recovered(&log, &recovery, 0);
         Ok((log, recovered))
     }
 
@@ -127,85 +164,52 @@ impl Store {
     /// Leaves the proof that everything is on disk.
     pub(crate) fn write_clean_epoch(&self, broker_epoch: i64) -> io::Result<()> {
         let Some(dir) = &self.dir else { return Ok(()) };
-        replace(&dir.join(CLEAN), format!("{{\"version\":0,\"brokerEpoch\":{broker_epoch}}}").as_bytes())
+        let text = format!("{{\"version\":0,\"brokerEpoch\":{broker_epoch}}}");
+        text::replace(&dir.join(CLEAN), text.as_bytes(), true)
     }
 
-    /// Writes the high watermark checkpoint.
-    pub(crate) fn checkpoint<'a>(
-        &self,
-        high_watermarks: impl ExactSizeIterator<Item = (&'a str, i32, i64)>,
-    ) -> io::Result<()> {
+    /// Writes the checkpoints.
+    pub(crate) fn checkpoint(&self, partitions: &[Checkpoint<'_>]) -> io::Result<()> {
         let Some(dir) = &self.dir else { return Ok(()) };
-        let mut text = format!("0\n{}\n", high_watermarks.len());
-        for (topic, partition, high_watermark) in high_watermarks {
-            text.push_str(&format!("{topic} {partition} {high_watermark}\n"));
+        let all = |offset: fn(&Checkpoint<'_>) -> i64| {
+            text::write_offsets(partitions.iter().map(|p| (p.topic, p.partition, offset(p))))
+        };
+        let starts: Vec<_> =
+            partitions.iter().filter_map(|p| Some((p.topic, p.partition, p.log_start?))).collect();
+        let texts = [all(|p| p.high_watermark), all(|p| p.recovery_point), text::write_offsets(starts.into_iter())];
+        let mut written = self.written.lock();
+        for (i, (text, written)) in texts.into_iter().zip(written.iter_mut()).enumerate() {
+            if text == *written {
+                continue;
+            }
+            // A high watermark that is lost is found again. A recovery point that is there is believed.
+            text::replace(&dir.join(CHECKPOINTS[i]), text.as_bytes(), i > 0)?;
+            *written = text;
         }
-        replace(&dir.join(CHECKPOINT), text.as_bytes())
+        Ok(())
     }
 }
 
-fn recovered(log: &Log, recovery: &Recovery, high_watermark: i64) -> Result<Recovered, LogError> {
-    let headers: Result<Vec<_>, _> = log.headers(log.start_offset()).collect();
-    Ok(Recovered {
+/// Is this folder what a crash left of a partition's creation: nothing that says whose it is, and no batch?
+fn is_unborn(path: &Path) -> io::Result<bool> {
+    let mut files = fs::read_dir(path)?.collect::<io::Result<Vec<_>>>()?.into_iter();
+    Ok(!path.join(PARTITION).exists() && files.all(|file| file.metadata().is_ok_and(|m| m.is_file() && m.len() == 0)))
+}
+
+fn recovered(log: &Log, recovery: &Recovery, high_watermark: i64) -> Recovered {
+    Recovered {
         log_start: log.start_offset(),
         log_end: log.end_offset(),
         high_watermark,
         epochs: EpochCache::from_entries(recovery.epochs.iter().copied()),
-        producers: ProducerStates::rebuild(headers?),
-    })
-}
-
-fn check_meta(path: &Path, node: NodeId) -> Result<(), StartError> {
-    let bad = |why: String| StartError::Contents(path.to_path_buf(), why);
-    let text = match fs::read_to_string(path) {
-        Ok(text) => text,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => {
-            let text = format!("version=1\ncluster.id={CLUSTER_ID}\nnode.id={node}\n");
-            return replace(path, text.as_bytes()).map_err(|e| bad(e.to_string()));
-        }
-        Err(e) => return Err(bad(e.to_string())),
-    };
-    let value = |key: &str| text.lines().find_map(|l| l.trim().strip_prefix(key)?.trim().strip_prefix('='));
-    match value("node.id").and_then(|v| v.trim().parse::<NodeId>().ok()) {
-        Some(id) if id == node => Ok(()),
-        Some(id) => Err(bad(format!("it belongs to node {id}, and this is node {node}"))),
-        None => Err(bad("it has no node.id".into())),
+        producers: recovery.producers.clone(),
     }
-}
-
-fn read_topic_id(path: &Path) -> Result<TopicId, StartError> {
-    let bad = |why: String| StartError::Contents(path.to_path_buf(), why);
-    let text = fs::read_to_string(path).map_err(|e| bad(e.to_string()))?;
-    let id = text.lines().find_map(|l| l.strip_prefix("topic_id:")).ok_or_else(|| bad("it has no topic_id".into()))?;
-    id.trim().parse().map_err(bad)
-}
-
-/// The checkpoint by (topic, partition). None was written before the first five seconds were over.
-fn read_checkpoint(path: &Path) -> Result<BTreeMap<(String, i32), i64>, StartError> {
-    let text = match fs::read_to_string(path) {
-        Ok(text) => text,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
-        Err(e) => return Err(StartError::Contents(path.to_path_buf(), e.to_string())),
-    };
-    let entry = |line: &str| {
-        let mut words = line.split_whitespace();
-        let topic = words.next()?.to_string();
-        Some(((topic, words.next()?.parse().ok()?), words.next()?.parse().ok()?))
-    };
-    let entries: Option<_> = text.lines().skip(2).map(entry).collect();
-    entries.ok_or_else(|| StartError::Contents(path.to_path_buf(), "a line is not 'topic partition offset'".into()))
-}
-
-/// Replaces a file in one step: a crash leaves the old one or the new one.
-fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
-    let fresh = path.with_extension("tmp");
-    let mut file = File::create(&fresh)?;
-    file.write_all(content)?;
-    fs::rename(&fresh, path)
 }
 
 #[cfg(test)]
 mod tests {
+    use bellwether_trace::{NodeId, TopicId};
+
     use super::*;
 
     fn config(dir: &Path, node_id: NodeId) -> Config {
@@ -218,11 +222,14 @@ mod tests {
         let tp = TopicPartition { topic: TopicId(7), partition: 3 };
         let store = Store::open(&config(dir.path(), 1)).unwrap();
         store.create("a-b", tp).unwrap().0.close().unwrap();
-        store.checkpoint([("a-b", 3, 0)].into_iter()).unwrap();
+        let checkpoint =
+            Checkpoint { topic: "a-b", partition: 3, high_watermark: 0, recovery_point: 0, log_start: None };
+        store.checkpoint(&[checkpoint]).unwrap();
         drop(store);
         let found = Store::open(&config(dir.path(), 1)).unwrap().recover().unwrap();
         assert_eq!(found.iter().map(|f| (f.topic.as_str(), f.tp)).collect::<Vec<_>>(), [("a-b", tp)]);
-        assert_eq!(read_checkpoint(&dir.path().join(CHECKPOINT)).unwrap().get(&("a-b".into(), 3)), Some(&0));
+        let read = |name: &str| fs::read_to_string(dir.path().join(name)).unwrap();
+        assert_eq!(CHECKPOINTS.map(read), ["0\n1\na-b 3 0\n", "0\n1\na-b 3 0\n", "0\n0\n"]);
     }
 
     #[test]
@@ -234,6 +241,24 @@ mod tests {
         let store = Store::open(&config(dir.path(), 1)).unwrap();
         assert_eq!(store.recover().unwrap().len(), 0);
         assert!(!left.exists());
+    }
+
+    #[test]
+    fn what_a_crash_leaves_of_a_creation_is_removed_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = |name: &str| {
+            let folder = dir.path().join(name);
+            fs::create_dir(&folder).unwrap();
+            folder
+        };
+        let unborn = folder("a-0");
+        fs::write(unborn.join("00000000000000000000.log"), "").unwrap();
+        let store = Store::open(&config(dir.path(), 1)).unwrap();
+        assert_eq!(store.recover().unwrap().len(), 0);
+        assert!(!unborn.exists());
+        fs::write(folder("b-0").join("00000000000000000000.log"), "x").unwrap();
+        let error = store.recover().map(|found| found.len()).unwrap_err().to_string();
+        assert!(error.contains("partition.metadata"), "{error}");
     }
 
     #[test]
@@ -261,19 +286,5 @@ mod tests {
         drop(store);
         assert!(Store::open(&config(dir.path(), 2)).is_err(), "it is of node 1");
         assert!(Store::open(&config(dir.path(), 1)).is_ok());
-    }
-
-    #[test]
-    fn damaged_files_are_errors() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("f");
-        for bad in ["0\n1\nt zero 1\n", "0\n1\nt 0\n"] {
-            fs::write(&path, bad).unwrap();
-            assert!(read_checkpoint(&path).is_err(), "{bad:?}");
-        }
-        fs::write(&path, "version: 0\ntopic_id: short\n").unwrap();
-        assert!(read_topic_id(&path).is_err());
-        fs::write(&path, "version=1\n").unwrap();
-        assert!(check_meta(&path, 1).is_err());
     }
 }

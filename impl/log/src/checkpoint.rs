@@ -49,6 +49,15 @@ fn parse_epochs(text: &str) -> Option<Vec<(i32, i64)>> {
     (entries.len() == count).then_some(entries)
 }
 
+/// Brings the epochs to the disk.
+pub(crate) fn sync_epochs(dir: &Path) -> io::Result<()> {
+    match fs::File::open(dir.join(EPOCHS)) {
+        Ok(file) => file.sync_all(),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(e) => Err(e),
+    }
+}
+
 /// Leaves the marker.
 pub(crate) fn write_clean(dir: &Path, marker: CleanMarker) -> io::Result<()> {
     replace(dir, CLEAN, &format!("0\n{} {} {}\n", marker.segments, marker.bytes, marker.end_offset))

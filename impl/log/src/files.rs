@@ -2,17 +2,20 @@
 
 use std::fs::File;
 use std::io;
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use bellwether_wire::Batch;
+use bellwether_wire::batch::{HEADER_LEN, parse_header};
+use bellwether_wire::{Batch, BatchError, BatchHeader};
 use bytes::Bytes;
 
 use crate::checkpoint::{self, CleanMarker};
-use crate::entry::Entry;
 use crate::error::LogError;
+use crate::flush::FlushJob;
+use crate::log::{Extent, LogConfig};
+use crate::producer::ProducerStates;
 use crate::segment::Segment;
+use crate::snapshot;
 
 /// How the name of a folder begins whose log was deleted. What a crash leaves of it is to be removed at the next start.
 pub const DELETED: &str = ".deleted-";
@@ -23,153 +26,336 @@ pub(crate) struct Files {
     dir: PathBuf,
     /// At least one.
     segments: Vec<Segment>,
-    /// The first segment with bytes that may not be on disk yet.
-    unflushed: usize,
+    /// What the producers have written up to the end: here, too, because a snapshot is of one moment, and the core is ahead of
+    /// the log within a step.
+    producers: ProducerStates,
+    /// Everything below is on disk.
+    recovery_point: i64,
     /// A file was created or deleted since the last flush.
     dir_changed: bool,
+    /// The epoch checkpoint was written since the last flush.
+    epochs_dirty: bool,
+    /// How often the log was cut: a flush that began before says nothing about what came after.
+    cuts: u64,
     /// A write could not be undone.
     failed: bool,
 }
 
 impl Files {
-    pub fn new(dir: &Path, segments: Vec<Segment>) -> Self {
-        Files { dir: dir.to_owned(), segments, unflushed: 0, dir_changed: true, failed: false }
+    pub fn new(dir: &Path, segments: Vec<Segment>, recovery_point: i64) -> Self {
+        Files {
+            dir: dir.to_owned(),
+            segments,
+            producers: ProducerStates::default(),
+            recovery_point,
+            dir_changed: true,
+            epochs_dirty: true,
+            cuts: 0,
+            failed: false,
+        }
     }
 
     pub fn start_offset(&self) -> i64 {
         self.segments.first().map_or(0, |s| s.base_offset)
     }
 
-    /// Appends a batch as number `entries` of the log, to a new segment if it does not fit into the last one, by size
-    /// or by an offset that 32 bits cannot hold relative to the segment's. Returns its position.
+    pub fn recovery_point(&self) -> i64 {
+        self.recovery_point
+    }
+
+    pub fn producers(&mut self) -> &mut ProducerStates {
+        &mut self.producers
+    }
+
+    /// The segments, oldest first.
+    pub fn extents(&self) -> impl DoubleEndedIterator<Item = Extent> + '_ {
+        self.segments.iter().map(|s| Extent {
+            base_offset: s.base_offset,
+            size: s.size,
+            max: s.max,
+            first_timestamp: s.first_timestamp,
+        })
+    }
+
+    /// Appends a batch, whose header says what the log made of it, to the last segment.
     pub fn push(
         &mut self,
         stamp: &[u8; 16],
         batch: &Batch,
-        base_offset: i64,
-        entries: usize,
-        limit: u64,
-    ) -> Result<u64, LogError> {
+        header: &BatchHeader,
+        config: &LogConfig,
+    ) -> Result<(), LogError> {
         if self.failed {
             return Err(LogError::Failed);
         }
         let rest = batch.bytes.get(stamp.len()..).unwrap_or_default();
-        let size = (stamp.len() + rest.len()) as u64;
-        if let Some(last) = self.segments.last()
-            && last.size > 0
-            && (last.size + size > limit || base_offset - last.base_offset > i64::from(i32::MAX))
-        {
-            let segment = Segment::open(&self.dir, base_offset, entries).map_err(LogError::io(&self.dir))?;
-            self.segments.push(segment);
-            self.dir_changed = true;
-        }
         let Some(last) = self.segments.last_mut() else { return Err(LogError::Failed) };
         let position = last.size;
-        if let Err(source) = last.write(stamp, rest) {
-            if last.cut(position).is_err() {
+        if let Err(source) = last.append(stamp, rest, header, config.index_interval_bytes) {
+            if last.truncate(header.base_offset, position).is_err() {
                 self.failed = true;
                 return Err(LogError::Failed);
             }
             return Err(LogError::Io { path: last.path.clone(), source });
         }
-        Ok(position)
-    }
-
-    /// Cuts the log to its first `kept` batches. `reached` is told after each step how many batches are left, so that
-    /// an error halfway leaves the caller with the truth.
-    pub fn truncate(&mut self, entries: &[Entry], kept: usize, mut reached: impl FnMut(usize)) -> Result<(), LogError> {
-        if self.failed {
-            return Err(LogError::Failed);
-        }
-        // The last one first: a crash in between leaves a log that is only longer.
-        while let [_, .., last] = &self.segments[..]
-            && last.first_entry >= kept
-        {
-            last.delete().map_err(LogError::io(&last.path))?;
-            reached(last.first_entry);
-            self.segments.pop();
-            self.dir_changed = true;
-        }
-        if let Some(last) = self.segments.last_mut() {
-            // The batch before is in this segment, or there is none: a segment that began with `kept` is gone.
-            let before = kept.checked_sub(1).and_then(|before| entries.get(before));
-            let size = before.map_or(0, |e| e.position + u64::from(e.size));
-            let path = last.path.clone();
-            last.cut(size).map_err(LogError::io(&path))?;
-        }
-        reached(kept);
-        self.unflushed = self.unflushed.min(self.segments.len() - 1);
+        self.producers.append(header);
         Ok(())
     }
 
-    /// Gives the only segment, which is empty, the name of another base offset.
-    pub fn rename_empty(&mut self, offset: i64) -> Result<(), LogError> {
-        let [only] = &mut self.segments[..] else { return Ok(()) };
-        only.rename(&self.dir, offset).map_err(LogError::io(&self.dir))?;
+    /// Begins a segment at the end of the log, and leaves what the producers have written up to there beside it.
+    pub fn roll(&mut self, base_offset: i64) -> Result<(), LogError> {
+        if self.failed {
+            return Err(LogError::Failed);
+        }
+        if let Some(last) = self.segments.last_mut() {
+            last.finish().map_err(LogError::io(&last.path))?;
+        }
+        let snapshot = snapshot::write(&self.dir, base_offset, &self.producers, false);
+        snapshot.map_err(LogError::io(&snapshot::path(&self.dir, base_offset)))?;
+        let segment = Segment::create(&self.dir, base_offset).map_err(LogError::io(&self.dir))?;
+        self.segments.push(segment);
         self.dir_changed = true;
         Ok(())
     }
 
-    /// The bytes of these batches: one read per segment.
-    pub fn read(&self, entries: &[Entry], batches: Range<usize>) -> Result<Vec<Bytes>, LogError> {
-        let mut pieces = Vec::new();
-        let mut from = batches.start;
-        while from < batches.end {
-            let Some((segment, next)) = self.segment_of(from) else { break };
-            let until = batches.end.min(next);
-            let Some(range) = entries.get(from..until) else { break };
-            let (Some(first), Some(last)) = (range.first(), range.last()) else { break };
-            let mut bytes = vec![0; (last.position - first.position) as usize + last.size as usize];
-            segment.read(first.position, &mut bytes).map_err(LogError::io(&segment.path))?;
-            pieces.push(bytes.into());
-            from = until;
-        }
-        Ok(pieces)
-    }
-
-    /// Fills `out` with the first bytes of a batch.
-    pub fn head(&self, entries: &[Entry], batch: usize, out: &mut [u8]) -> Result<(), LogError> {
-        let (Some((segment, _)), Some(entry)) = (self.segment_of(batch), entries.get(batch)) else { return Ok(()) };
-        segment.read(entry.position, out).map_err(LogError::io(&segment.path))
-    }
-
-    /// The segment of a batch, and the first batch of the next segment.
-    fn segment_of(&self, batch: usize) -> Option<(&Segment, usize)> {
-        let after = self.segments.partition_point(|s| s.first_entry <= batch);
-        let segment = self.segments.get(after.checked_sub(1)?)?;
-        Some((segment, self.segments.get(after).map_or(usize::MAX, |s| s.first_entry)))
-    }
-
-    pub fn write_epochs(&self, entries: &[(i32, i64)]) -> Result<(), LogError> {
-        checkpoint::write_epochs(&self.dir, entries).map_err(LogError::io(&self.dir.join(checkpoint::EPOCHS)))
-    }
-
-    /// Brings everything to the disk.
-    pub fn flush(&mut self) -> Result<(), LogError> {
+    /// Keeps the batches that end at `to` or below, and returns where the last one ends. An error halfway leaves a log that
+    /// is longer than asked, and ends where [`Self::end`] says.
+    pub fn truncate(&mut self, to: i64) -> Result<i64, LogError> {
         if self.failed {
             return Err(LogError::Failed);
         }
-        for segment in self.segments.iter().skip(self.unflushed) {
+        self.cuts += 1;
+        // The last one first: a crash in between leaves a log that is only longer.
+        while let [_, .., last] = &self.segments[..]
+            && (last.base_offset >= to || self.begins_above(last, to)?)
+        {
+            last.delete().map_err(LogError::io(&last.path))?;
+            self.segments.pop();
+            self.dir_changed = true;
+        }
+        if let Some(last) = self.segments.last_mut() {
+            let path = last.path.clone();
+            if let Some((position, header)) = last.find(to).map_err(LogError::io(&path))? {
+                last.truncate(header.base_offset, position).map_err(LogError::io(&path))?;
+            }
+            last.activate().map_err(LogError::io(&path))?;
+        }
+        let end = self.end()?;
+        self.recovery_point = self.recovery_point.min(end);
+        Ok(end)
+    }
+
+    /// Is there no batch in this segment that ends at `to` or below?
+    fn begins_above(&self, segment: &Segment, to: i64) -> Result<bool, LogError> {
+        let first = segment.find(segment.base_offset).map_err(LogError::io(&segment.path))?;
+        Ok(first.is_none_or(|(_, header)| header.next_offset() > to))
+    }
+
+    /// Where the last batch ends, as the files say.
+    pub fn end(&self) -> Result<i64, LogError> {
+        self.segments.last().map_or(Ok(0), |s| s.end().map_err(LogError::io(&s.path)))
+    }
+
+    /// The producers' state up to the end of the log: after it was opened or cut. Snapshots above the end go.
+    pub fn load_producers(&mut self, start: i64, end: i64) -> Result<(), LogError> {
+        let io = || LogError::io(&self.dir);
+        snapshot::delete_where(&self.dir, |offset| offset > end).map_err(io())?;
+        let found = snapshot::newest(&self.dir).map_err(io())?;
+        let (mut states, from) = found.unwrap_or((ProducerStates::default(), start));
+        if !states.is_empty() {
+            // A snapshot has a producer's last batch only. Of those that wrote lately the log says more.
+            let before = self.headers(start.max(self.window_start(from)?)).take_while(|h| match h {
+                Ok(header) => header.base_offset < from,
+                Err(_) => true,
+            });
+            let window = before.collect::<Result<Vec<_>, _>>()?;
+            states.complete(&ProducerStates::rebuild(window));
+        }
+        for header in self.headers(from.max(start)) {
+            states.append(&header?);
+        }
+        self.producers = states;
+        Ok(())
+    }
+
+    /// Where to begin reading so that about [`snapshot::WINDOW_BYTES`] lie before `offset`, in its segment or the one before.
+    fn window_start(&self, offset: i64) -> Result<i64, LogError> {
+        let at = self.segments.partition_point(|s| s.base_offset < offset).saturating_sub(1);
+        let Some(segment) = self.segments.get(at) else { return Ok(offset) };
+        segment.offset_bytes_before(offset, snapshot::WINDOW_BYTES).map_err(LogError::io(&segment.path))
+    }
+
+    /// Drops the segments that end at `to` or below, but not the last one, and the snapshots that only they needed.
+    pub fn advance_start(&mut self, to: i64) -> Result<(), LogError> {
+        if self.failed {
+            return Err(LogError::Failed);
+        }
+        let gone = self.segments.iter().skip(1).take_while(|next| next.base_offset <= to).count();
+        // The oldest first: a crash in between leaves a log that begins earlier.
+        for _ in 0..gone {
+            let Some(first) = self.segments.first() else { break };
+            first.delete().map_err(LogError::io(&first.path))?;
+            self.segments.remove(0);
+            self.dir_changed = true;
+        }
+        let base = self.start_offset();
+        snapshot::delete_where(&self.dir, |offset| offset < base).map_err(LogError::io(&self.dir))
+    }
+
+    /// Gives the only segment, which is empty, the name of another base offset. No producer has written to this log.
+    pub fn restart_at(&mut self, offset: i64) -> Result<(), LogError> {
+        snapshot::delete_where(&self.dir, |_| true).map_err(LogError::io(&self.dir))?;
+        self.producers = ProducerStates::default();
+        let [only] = &mut self.segments[..] else { return Ok(()) };
+        only.rename(&self.dir, offset).map_err(LogError::io(&self.dir))?;
+        (self.dir_changed, self.recovery_point) = (true, offset);
+        Ok(())
+    }
+
+    /// Whole batches from the one that holds `from` on: their bytes, how many they are, and the offset after them.
+    pub fn read(
+        &self,
+        from: i64,
+        below: i64,
+        max_bytes: usize,
+        at_least_one: bool,
+    ) -> Result<(Vec<Bytes>, usize, i64), LogError> {
+        let (mut pieces, mut len, mut end) = (Vec::new(), 0, from);
+        let first = self.segments.partition_point(|s| s.base_offset <= from).saturating_sub(1);
+        for segment in self.segments.iter().skip(first) {
+            let io = || LogError::io(&segment.path);
+            let Some((position, header)) = segment.find(end).map_err(io())? else { continue };
+            let left = segment.size - position;
+            let mut room = max_bytes.saturating_sub(len);
+            if at_least_one && len == 0 {
+                room = room.max(header.size());
+            }
+            if header.next_offset() > below || header.size() > room {
+                break;
+            }
+            let mut bytes = vec![0; usize::try_from(left).unwrap_or(usize::MAX).min(room)];
+            segment.read(position, &mut bytes).map_err(io())?;
+            let (whole, until) = whole_batches(&bytes, below)?;
+            bytes.truncate(whole);
+            if bytes.capacity() > 2 * whole {
+                bytes.shrink_to_fit();
+            }
+            pieces.push(bytes.into());
+            (len, end) = (len + whole, until.unwrap_or(end));
+            if (whole as u64) < left {
+                break;
+            }
+        }
+        Ok((pieces, len, end))
+    }
+
+    /// The headers of the batches from the one that holds `from` on.
+    pub fn headers(&self, from: i64) -> impl Iterator<Item = Result<BatchHeader, LogError>> + '_ {
+        let first = self.segments.partition_point(|s| s.base_offset <= from).saturating_sub(1);
+        self.segments.iter().skip(first).flat_map(move |segment| {
+            let failed = |e| LogError::io(&segment.path)(e);
+            let (mut walk, mut error) = match segment.walk_from(from.max(segment.base_offset)) {
+                Ok(walk) => (Some(walk), None),
+                Err(e) => (None, Some(failed(e))),
+            };
+            std::iter::from_fn(move || {
+                if let Some(error) = error.take() {
+                    return Some(Err(error));
+                }
+                loop {
+                    match walk.as_mut()?.next(false) {
+                        Ok(Some(Ok((_, header)))) if header.next_offset() <= from => {}
+                        Ok(Some(Ok((_, header)))) => return Some(Ok(header)),
+                        Ok(None) => return None,
+                        Ok(Some(Err(bad))) => {
+                            walk = None;
+                            return Some(Err(failed(io::Error::other(bad))));
+                        }
+                        Err(e) => {
+                            walk = None;
+                            return Some(Err(failed(e)));
+                        }
+                    }
+                }
+            })
+        })
+    }
+
+    /// An offset below which every batch is earlier than `timestamp`.
+    pub fn offset_before(&self, timestamp: i64) -> Result<Option<i64>, LogError> {
+        let Some(segment) = self.segments.iter().find(|s| s.max.timestamp >= timestamp) else { return Ok(None) };
+        segment.offset_before(timestamp).map(Some).map_err(LogError::io(&segment.path))
+    }
+
+    pub fn write_epochs(&mut self, entries: &[(i32, i64)]) -> Result<(), LogError> {
+        self.epochs_dirty = true;
+        checkpoint::write_epochs(&self.dir, entries).map_err(LogError::io(&self.dir.join(checkpoint::EPOCHS)))
+    }
+
+    /// Brings everything up to `end`, the end of the log, to the disk.
+    pub fn flush(&mut self, end: i64) -> Result<(), LogError> {
+        if self.failed {
+            return Err(LogError::Failed);
+        }
+        if self.epochs_dirty {
+            checkpoint::sync_epochs(&self.dir).map_err(LogError::io(&self.dir.join(checkpoint::EPOCHS)))?;
+        }
+        for segment in self.segments.iter_mut().filter(|s| s.dirty) {
             segment.flush().map_err(LogError::io(&segment.path))?;
         }
         if self.dir_changed {
             self.sync_dir().map_err(LogError::io(&self.dir))?;
         }
-        // The last one goes on growing.
-        self.unflushed = self.segments.len() - 1;
-        self.dir_changed = false;
+        (self.dir_changed, self.epochs_dirty) = (false, false);
+        self.recovery_point = end;
         Ok(())
+    }
+
+    pub fn has_unflushed_segments(&self) -> bool {
+        self.segments.last().is_some_and(|active| active.base_offset > self.recovery_point)
+    }
+
+    /// What [`Self::flush`] would do, to be done by somebody else: up to the last segment, or all with `end`. `None` if there
+    /// is nothing to do.
+    pub fn flush_job(&self, end: Option<i64>) -> Option<FlushJob> {
+        let last = self.segments.len() - 1;
+        let to = end.or_else(|| self.segments.last().map(|s| s.base_offset))?;
+        let dirty = self.segments.iter().enumerate().filter(|(i, s)| s.dirty && (end.is_some() || *i < last));
+        let paths: Vec<_> = dirty.flat_map(|(_, s)| s.paths()).collect();
+        let epochs = self.epochs_dirty.then(|| self.dir.join(checkpoint::EPOCHS));
+        let job = FlushJob { paths: paths.into_iter().chain(epochs).collect(), dir: self.dir.clone(), to, cuts: self.cuts };
+        (to > self.recovery_point && !self.failed).then_some(job)
+    }
+
+    /// Such a job is done.
+    pub fn flushed(&mut self, job: &FlushJob) {
+        if job.cuts != self.cuts {
+            return;
+        }
+        self.recovery_point = self.recovery_point.max(job.to);
+        let last = self.segments.len() - 1;
+        // The last one may have grown meanwhile.
+        self.segments.iter_mut().take(last).filter(|s| s.base_offset < job.to).for_each(|s| s.dirty = false);
     }
 
     fn sync_dir(&self) -> io::Result<()> {
         File::open(&self.dir)?.sync_all()
     }
 
-    /// Flushes, and leaves the marker of a clean shutdown.
-    pub fn close(mut self, end_offset: i64) -> Result<(), LogError> {
-        self.flush()?;
+    /// Flushes, leaves a snapshot of the producers, and the marker of a clean shutdown.
+    pub fn close(mut self, end: i64) -> Result<(), LogError> {
+        if self.failed {
+            return Err(LogError::Failed);
+        }
+        if let Some(last) = self.segments.last_mut() {
+            last.finish().map_err(LogError::io(&last.path))?;
+        }
+        let snapshot = snapshot::write(&self.dir, end, &self.producers, true);
+        snapshot.map_err(LogError::io(&snapshot::path(&self.dir, end)))?;
+        self.dir_changed = true;
+        self.flush(end)?;
         let bytes = self.segments.iter().map(|s| s.size).sum();
-        let marker = CleanMarker { segments: self.segments.len() as u64, bytes, end_offset };
+        let marker = CleanMarker { segments: self.segments.len() as u64, bytes, end_offset: end };
         checkpoint::write_clean(&self.dir, marker).map_err(LogError::io(&self.dir.join(checkpoint::CLEAN)))
     }
 
@@ -191,4 +377,23 @@ impl Files {
             last.faults = faults;
         }
     }
+}
+
+/// How many bytes at the front are whole batches that end at `below` or before it, and where the last one ends.
+fn whole_batches(bytes: &[u8], below: i64) -> Result<(usize, Option<i64>), LogError> {
+    let (mut at, mut end) = (0, None);
+    while let Some(rest) = bytes.get(at..).filter(|rest| rest.len() >= HEADER_LEN) {
+        let header = match parse_header(rest) {
+            Ok(header) => header,
+            // What is good is served; the next read meets the rest first.
+            Err(_) if at > 0 => break,
+            Err(why) => return Err(LogError::Corrupt { offset: end.unwrap_or(-1), why }),
+        };
+        if header.size() > rest.len() || header.next_offset() > below {
+            break;
+        }
+        at += header.size();
+        end = Some(header.next_offset());
+    }
+    if end.is_none() { Err(LogError::Corrupt { offset: -1, why: BatchError::Truncated }) } else { Ok((at, end)) }
 }

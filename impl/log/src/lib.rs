@@ -4,19 +4,23 @@
 //! [`EpochCache`] and [`ProducerStates`] are pure: the core holds them, and builds them from what the log recovered.
 
 mod checkpoint;
-mod entry;
 mod epoch;
 mod error;
 mod files;
+mod flush;
+mod index;
 mod log;
 mod memory;
 mod producer;
 mod recovery;
 mod segment;
+mod snapshot;
+mod walk;
 
 pub use epoch::EpochCache;
 pub use error::{LogError, TailError};
 pub use files::DELETED;
-pub use log::{Log, LogConfig, Slice, TimestampOffset};
+pub use flush::FlushJob;
+pub use log::{Log, LogConfig, SegmentInfo, Slice, TimestampOffset};
 pub use producer::{ProducerCheck, ProducerError, ProducerStates, WINDOW};
-pub use recovery::Recovery;
+pub use recovery::{Checkpoints, Recovery};

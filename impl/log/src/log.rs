@@ -4,25 +4,73 @@ use std::path::Path;
 
 use bellwether_wire::batch::{self, HEADER_LEN, parse_header};
 use bellwether_wire::{Batch, BatchError, BatchHeader};
+
 use bytes::Bytes;
 
-use crate::entry::{Entry, find};
 use crate::error::LogError;
 use crate::files::Files;
+use crate::flush::FlushJob;
+use crate::index::TimeEntry;
 use crate::memory::Memory;
-use crate::recovery::{self, Recovery};
+use crate::producer::ProducerStates;
+use crate::recovery::{self, Checkpoints, Recovery};
 
 /// How a log is kept.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct LogConfig {
     /// A segment takes no batch that would make it larger than so many bytes, unless it is empty (`segment.bytes`).
     pub segment_bytes: u64,
+    /// Nor one whose largest timestamp is so many ms after that of its first batch (`segment.ms`).
+    pub segment_ms: i64,
+    /// More than so many bytes lie between two batches with an entry in the index (`index.interval.bytes`).
+    pub index_interval_bytes: u64,
 }
 
 impl Default for LogConfig {
-    /// Kafka's: 1 GiB.
+    /// Kafka's: 1 GiB, a week, 4 KiB.
     fn default() -> Self {
-        LogConfig { segment_bytes: 1 << 30 }
+        LogConfig { segment_bytes: 1 << 30, segment_ms: 7 * 24 * 3_600_000, index_interval_bytes: 4096 }
+    }
+}
+
+/// A segment, as retention looks at it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SegmentInfo {
+    /// Where it begins.
+    pub base_offset: i64,
+    /// Where the next one begins, or the log ends.
+    pub end_offset: i64,
+    /// Bytes of its batches.
+    pub size: u64,
+    /// The largest timestamp in it in ms, -1 if there is none.
+    pub max_timestamp: i64,
+}
+
+/// What is known of a segment without reading it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Extent {
+    pub base_offset: i64,
+    pub size: u64,
+    /// The largest timestamp, and the last offset of the first batch that has it.
+    pub max: TimeEntry,
+    /// The largest timestamp of the first batch, known of the segment that grows.
+    pub first_timestamp: Option<i64>,
+}
+
+impl Extent {
+    pub fn empty(base_offset: i64) -> Self {
+        let max = TimeEntry { timestamp: -1, offset: base_offset };
+        Extent { base_offset, size: 0, max, first_timestamp: None }
+    }
+
+    /// Does this batch need another segment (`LogSegment.shouldRoll`)? A relative offset has 31 bits, as a position has.
+    fn is_full(&self, batch: &BatchHeader, config: &LogConfig) -> bool {
+        let size = self.size + batch.size() as u64;
+        let waited = self.first_timestamp.filter(|t| *t >= 0).map(|first| batch.max_timestamp.saturating_sub(first));
+        self.size > 0
+            && (size > config.segment_bytes.min(i32::MAX as u64)
+                || batch.last_offset() - self.base_offset > i64::from(i32::MAX)
+                || waited.is_some_and(|waited| waited > config.segment_ms))
     }
 }
 
@@ -53,9 +101,8 @@ pub struct TimestampOffset {
 #[derive(Debug)]
 pub struct Log {
     config: LogConfig,
-    /// One per batch, their offsets rising.
-    entries: Vec<Entry>,
     start: i64,
+    end: i64,
     storage: Storage,
 }
 
@@ -68,16 +115,31 @@ enum Storage {
 impl Log {
     /// An empty log in memory, which begins at offset 0.
     pub fn memory(config: LogConfig) -> Self {
-        Log { config, entries: Vec::new(), start: 0, storage: Storage::Memory(Memory::default()) }
+        Log { config, start: 0, end: 0, storage: Storage::Memory(Memory::new(0)) }
     }
 
-    /// Opens the log in a folder, or creates it. Without the marker of a clean shutdown every batch is read: the log
-    /// ends before the first one whose bytes or offsets are wrong.
+    /// Opens the log in a folder, or creates it, with nothing known of it: see [`Self::open_at`].
     pub fn open(dir: &Path, config: LogConfig) -> Result<(Self, Recovery), LogError> {
-        let opened = recovery::open(dir)?;
-        let files = Files::new(dir, opened.segments);
-        let start = files.start_offset();
-        Ok((Log { config, entries: opened.entries, start, storage: Storage::Files(files) }, opened.recovery))
+        Self::open_at(dir, config, Checkpoints::default())
+    }
+
+    /// Opens the log in a folder, or creates it. Without the marker of a clean shutdown every segment that reaches above the
+    /// recovery point is read in full, and its indexes are written anew: the log ends before the first batch whose bytes or
+    /// offsets are wrong. The other segments are taken at their indexes' word.
+    pub fn open_at(dir: &Path, config: LogConfig, checkpoints: Checkpoints) -> Result<(Self, Recovery), LogError> {
+        let opened = recovery::open(dir, &config, checkpoints)?;
+        let storage = Storage::Files(opened.files);
+        Ok((Log { config, start: opened.start, end: opened.end, storage }, opened.recovery))
+    }
+
+    /// Changes how it is kept from now on.
+    pub fn set_config(&mut self, config: LogConfig) {
+        self.config = config;
+    }
+
+    /// How it is kept.
+    pub fn config(&self) -> LogConfig {
+        self.config
     }
 
     /// The first offset.
@@ -87,126 +149,182 @@ impl Log {
 
     /// The offset after the last record: where the next batch goes.
     pub fn end_offset(&self) -> i64 {
-        self.entries.last().map_or(self.start, |e| e.next_offset)
+        self.end
+    }
+
+    /// Everything below is known to be on disk; the end of a log in memory.
+    pub fn recovery_point(&self) -> i64 {
+        match &self.storage {
+            Storage::Memory(_) => self.end,
+            Storage::Files(files) => files.recovery_point(),
+        }
     }
 
     /// How many bytes all batches take.
     pub fn size(&self) -> u64 {
-        self.entries.iter().map(|e| u64::from(e.size)).sum()
+        self.segments().iter().map(|s| s.size).sum()
+    }
+
+    /// The segments, oldest first; the last one grows.
+    pub fn segments(&self) -> Vec<SegmentInfo> {
+        let mut end_offset = self.end;
+        let mut info = |extent: Extent| {
+            let next = std::mem::replace(&mut end_offset, extent.base_offset);
+            SegmentInfo {
+                base_offset: extent.base_offset,
+                end_offset: next,
+                size: extent.size,
+                max_timestamp: extent.max.timestamp,
+            }
+        };
+        let mut segments: Vec<_> = match &self.storage {
+            Storage::Memory(memory) => memory.extents().rev().map(&mut info).collect(),
+            Storage::Files(files) => files.extents().rev().map(&mut info).collect(),
+        };
+        segments.reverse();
+        segments
+    }
+
+    fn active(&self) -> Option<Extent> {
+        match &self.storage {
+            Storage::Memory(memory) => memory.extents().next_back(),
+            Storage::Files(files) => files.extents().next_back(),
+        }
     }
 
     /// Appends a batch at `base_offset`, which is the log's end or above it (a follower's log has the gaps that
     /// compaction left in its leader's). The bytes are trusted: [`batch::validate`] or [`batch::check`] come first.
     pub fn append(&mut self, batch: &Batch, base_offset: i64, leader_epoch: i32) -> Result<(), LogError> {
-        let expected = self.end_offset();
+        let expected = self.end;
         if base_offset < expected {
             return Err(LogError::Order { expected, found: base_offset });
         }
         if batch.bytes.len() != batch.header.size() || batch.bytes.len() < HEADER_LEN {
             return Err(LogError::Corrupt { offset: base_offset, why: BatchError::Length });
         }
+        let header = BatchHeader { base_offset, leader_epoch, ..batch.header };
+        if self.active().is_some_and(|active| active.is_full(&header, &self.config)) {
+            self.roll_at(base_offset)?;
+        }
         let stamp = batch::stamp(&batch.header, base_offset, leader_epoch);
-        let position = match &mut self.storage {
-            Storage::Memory(memory) => {
-                memory.push(&stamp, batch);
-                0
-            }
-            Storage::Files(files) => {
-                files.push(&stamp, batch, base_offset, self.entries.len(), self.config.segment_bytes)?
-            }
-        };
-        self.entries.push(Entry::new(&batch.header, base_offset, leader_epoch, position));
+        match &mut self.storage {
+            Storage::Memory(memory) => memory.push(&stamp, batch, &header),
+            Storage::Files(files) => files.push(&stamp, batch, &header, &self.config)?,
+        }
+        self.end = header.next_offset();
+        Ok(())
+    }
+
+    /// Begins a new segment at the end, unless the last one is empty.
+    pub fn roll(&mut self) -> Result<(), LogError> {
+        if self.active().is_some_and(|active| active.size > 0) { self.roll_at(self.end) } else { Ok(()) }
+    }
+
+    fn roll_at(&mut self, base_offset: i64) -> Result<(), LogError> {
+        match &mut self.storage {
+            Storage::Memory(memory) => memory.roll(base_offset),
+            Storage::Files(files) => files.roll(base_offset)?,
+        }
         Ok(())
     }
 
     /// Cuts the log so that it ends at `to` or below: a batch that holds `to` goes whole, since batches are never
     /// re-encoded. Returns the new end. An error halfway leaves a log that is readable and longer than asked.
     pub fn truncate(&mut self, to: i64) -> Result<i64, LogError> {
-        self.keep(find(&self.entries, to))?;
-        Ok(self.end_offset())
-    }
-
-    /// Keeps the first `kept` batches.
-    fn keep(&mut self, kept: usize) -> Result<(), LogError> {
-        if kept < self.entries.len() {
-            let mut left = self.entries.len();
-            let done = match &mut self.storage {
-                Storage::Memory(memory) => {
-                    memory.truncate(kept);
-                    left = kept;
-                    Ok(())
-                }
-                Storage::Files(files) => files.truncate(&self.entries, kept, |n| left = n),
-            };
-            self.entries.truncate(left);
-            done?;
+        if to >= self.end {
+            return Ok(self.end);
         }
-        Ok(())
+        match &mut self.storage {
+            Storage::Memory(memory) => self.end = memory.truncate(to).unwrap_or(self.start),
+            Storage::Files(files) => {
+                let cut = files.truncate(to);
+                // Halfway, too, the log ends where its files say.
+                self.end = files.end()?;
+                cut?;
+                files.load_producers(self.start, self.end)?;
+            }
+        }
+        if self.end < self.start {
+            // The batch that held the first offset is gone, and with it the last one.
+            self.reset(self.start)?;
+        }
+        Ok(self.end)
     }
 
     /// Deletes everything and begins anew at `offset`: what a follower does whose log ends below its leader's start.
     /// An error halfway leaves a log that is shorter, at worst empty, and begins where it did.
     pub fn reset(&mut self, offset: i64) -> Result<(), LogError> {
-        self.keep(0)?;
-        if let Storage::Files(files) = &mut self.storage {
-            files.rename_empty(offset)?;
+        match &mut self.storage {
+            Storage::Memory(memory) => *memory = Memory::new(offset),
+            Storage::Files(files) => {
+                let cut = files.truncate(i64::MIN);
+                self.end = files.end()?.max(self.start);
+                cut?;
+                files.restart_at(offset)?;
+            }
         }
-        self.start = offset;
+        (self.start, self.end) = (offset, offset);
         Ok(())
+    }
+
+    /// Moves the start to `to`, never back nor past the end, and deletes the segments that lie below it, but not the one that
+    /// grows. Whether it moved.
+    pub fn advance_start(&mut self, to: i64) -> Result<bool, LogError> {
+        let to = to.min(self.end);
+        if to <= self.start {
+            return Ok(false);
+        }
+        self.start = to;
+        match &mut self.storage {
+            Storage::Memory(memory) => memory.advance_start(to),
+            Storage::Files(files) => files.advance_start(to)?,
+        }
+        Ok(true)
     }
 
     /// Reads whole batches, from the one that holds `from`, or the next one, while they end at `below` or before it
     /// and take no more than `max_bytes` together. With `at_least_one` the first comes even if it is larger (KIP-74).
     pub fn read(&self, from: i64, below: i64, max_bytes: usize, at_least_one: bool) -> Result<Slice, LogError> {
-        let (start, end) = (self.start_offset(), self.end_offset());
+        let (start, end) = (self.start, self.end);
         if from < start || from > end {
             return Err(LogError::OutOfRange { from, start, end });
         }
-        let first = find(&self.entries, from);
-        let mut slice = Slice { bytes: Vec::new(), len: 0, end: from };
-        let mut last = first;
-        for entry in self.entries.iter().skip(first) {
-            let fits = slice.len + entry.size as usize <= max_bytes || (at_least_one && slice.len == 0);
-            if entry.next_offset > below || !fits {
-                break;
-            }
-            slice.len += entry.size as usize;
-            slice.end = entry.next_offset;
-            last += 1;
+        if from == end {
+            return Ok(Slice { end, ..Slice::default() });
         }
-        slice.bytes = self.bytes(first, last)?;
-        Ok(slice)
-    }
-
-    fn bytes(&self, first: usize, last: usize) -> Result<Vec<Bytes>, LogError> {
-        match &self.storage {
-            Storage::Memory(memory) => Ok(memory.read(first..last)),
-            Storage::Files(files) => files.read(&self.entries, first..last),
-        }
+        let (bytes, len, end) = match &self.storage {
+            Storage::Memory(memory) => memory.read(from, below, max_bytes, at_least_one),
+            Storage::Files(files) => files.read(from, below, max_bytes, at_least_one)?,
+        };
+        Ok(Slice { bytes, len, end })
     }
 
     /// The headers of the batches from the one that holds `from` on.
     pub fn headers(&self, from: i64) -> impl Iterator<Item = Result<BatchHeader, LogError>> + '_ {
-        (find(&self.entries, from)..self.entries.len()).map(|i| self.header(i))
-    }
-
-    fn header(&self, batch: usize) -> Result<BatchHeader, LogError> {
-        let mut head = [0; HEADER_LEN];
-        match &self.storage {
-            Storage::Memory(memory) => {
-                memory.head(batch, &mut head);
-            }
-            Storage::Files(files) => files.head(&self.entries, batch, &mut head)?,
-        }
-        let offset = self.entries.get(batch).map_or(-1, |e| e.base_offset);
-        parse_header(&head).map_err(|why| LogError::Corrupt { offset, why })
+        let (memory, files) = match &self.storage {
+            Storage::Memory(memory) => (Some(memory), None),
+            Storage::Files(files) => (None, Some(files)),
+        };
+        let parse = move |head: [u8; HEADER_LEN]| {
+            parse_header(&head).map_err(|why| LogError::Corrupt { offset: from, why })
+        };
+        let memory = memory.into_iter().flat_map(move |m| m.heads(from)).map(parse);
+        memory.chain(files.into_iter().flat_map(move |f| f.headers(from)))
     }
 
     /// The first record whose timestamp is `timestamp` or later. In a compressed batch records are not looked at: the
     /// answer is then its first offset, which is never too late.
     pub fn offset_for_timestamp(&self, timestamp: i64) -> Result<Option<TimestampOffset>, LogError> {
-        for (i, entry) in self.entries.iter().enumerate().filter(|(_, e)| e.max_timestamp >= timestamp) {
-            if let Some(found) = self.find_record(i, entry, |t| t >= timestamp)? {
+        let from = match &self.storage {
+            Storage::Memory(memory) => memory.offset_before(timestamp),
+            Storage::Files(files) => files.offset_before(timestamp)?,
+        };
+        let Some(from) = from else { return Ok(None) };
+        for header in self.headers(from.max(self.start)) {
+            let header = header?;
+            if header.max_timestamp >= timestamp
+                && let Some(found) = self.find_record(&header, timestamp)?
+            {
                 return Ok(Some(found));
             }
         }
@@ -215,33 +333,45 @@ impl Log {
 
     /// The first of the records with the largest timestamp of all (ListOffsets -3, KIP-734).
     pub fn max_timestamp(&self) -> Result<Option<TimestampOffset>, LogError> {
-        // `max_by_key` would take the last one.
-        let Some(max) = self.entries.iter().map(|e| e.max_timestamp).max().filter(|t| *t >= 0) else { return Ok(None) };
-        self.offset_for_timestamp(max)
+        let max = self.segments().iter().map(|s| s.max_timestamp).max().filter(|t| *t >= 0);
+        max.map_or(Ok(None), |max| self.offset_for_timestamp(max))
     }
 
-    fn find_record(
-        &self,
-        batch: usize,
-        entry: &Entry,
-        wanted: impl Fn(i64) -> bool,
-    ) -> Result<Option<TimestampOffset>, LogError> {
-        let header = self.header(batch)?;
-        let at = |offset, timestamp| TimestampOffset { offset, timestamp, leader_epoch: entry.leader_epoch };
+    fn find_record(&self, header: &BatchHeader, timestamp: i64) -> Result<Option<TimestampOffset>, LogError> {
+        let wanted = |t| t >= timestamp;
+        let at = |offset, timestamp| TimestampOffset { offset, timestamp, leader_epoch: header.leader_epoch };
         if header.compression() != 0 {
             let timestamp = if wanted(header.base_timestamp) { header.base_timestamp } else { header.max_timestamp };
-            return Ok(Some(at(entry.base_offset, timestamp)));
+            return Ok(Some(at(header.base_offset.max(self.start), timestamp)));
         }
-        let bytes = self.bytes(batch, batch + 1)?.concat().into();
-        let records = batch::records(&Batch { header, bytes })
-            .map_err(|why| LogError::Corrupt { offset: entry.base_offset, why })?;
-        Ok(records.iter().find(|r| wanted(r.timestamp)).map(|r| at(r.offset, r.timestamp)))
+        let from = header.base_offset.max(self.start);
+        let bytes = self.read(from, header.next_offset(), 0, true)?.bytes.concat().into();
+        let records = batch::records(&Batch { header: *header, bytes })
+            .map_err(|why| LogError::Corrupt { offset: header.base_offset, why })?;
+        let found = records.iter().find(|r| wanted(r.timestamp) && r.offset >= self.start);
+        Ok(found.map(|r| at(r.offset, r.timestamp)))
     }
 
-    /// Writes the epoch checkpoint; nothing in memory. It is a copy for Kafka's tools: what the batches do not say
-    /// (an epoch that wrote nothing) does not survive a restart in Kafka either.
+    /// What idempotent producers wrote last, up to the end.
+    pub fn producers(&mut self) -> Result<ProducerStates, LogError> {
+        if let Storage::Files(files) = &mut self.storage {
+            return Ok(files.producers().clone());
+        }
+        let headers: Result<Vec<_>, _> = self.headers(self.start).collect();
+        Ok(ProducerStates::rebuild(headers?))
+    }
+
+    /// Forgets the producers whose last batch is older than `before` (ms): what [`ProducerStates::expire`] does, for the
+    /// snapshots.
+    pub fn expire_producers(&mut self, before: i64) {
+        if let Storage::Files(files) = &mut self.storage {
+            files.producers().expire(before);
+        }
+    }
+
+    /// Writes the epoch checkpoint; nothing in memory.
     pub fn set_epochs(&mut self, entries: &[(i32, i64)]) -> Result<(), LogError> {
-        match &self.storage {
+        match &mut self.storage {
             Storage::Memory(_) => Ok(()),
             Storage::Files(files) => files.write_epochs(entries),
         }
@@ -251,16 +381,39 @@ impl Log {
     pub fn flush(&mut self) -> Result<(), LogError> {
         match &mut self.storage {
             Storage::Memory(_) => Ok(()),
-            Storage::Files(files) => files.flush(),
+            Storage::Files(files) => files.flush(self.end),
+        }
+    }
+
+    /// Are there segments that grow no more, and may not be on disk?
+    pub fn has_unflushed_segments(&self) -> bool {
+        match &self.storage {
+            Storage::Memory(_) => false,
+            Storage::Files(files) => files.has_unflushed_segments(),
+        }
+    }
+
+    /// What is to be done to bring the log to the disk, all of it or the segments that grow no more: [`FlushJob::run`] does it
+    /// without the log, which is told then with [`Self::flushed`]. `None` if there is nothing to do.
+    pub fn flush_job(&self, all: bool) -> Option<FlushJob> {
+        match &self.storage {
+            Storage::Memory(_) => None,
+            Storage::Files(files) => files.flush_job(all.then_some(self.end)),
+        }
+    }
+
+    /// A [`FlushJob`] of this log has run.
+    pub fn flushed(&mut self, job: &FlushJob) {
+        if let Storage::Files(files) = &mut self.storage {
+            files.flushed(job);
         }
     }
 
     /// Flushes and leaves the marker that spares the next start a scan. A log that is dropped leaves none.
     pub fn close(self) -> Result<(), LogError> {
-        let end = self.end_offset();
         match self.storage {
             Storage::Memory(_) => Ok(()),
-            Storage::Files(files) => files.close(end),
+            Storage::Files(files) => files.close(self.end),
         }
     }
 

@@ -2,8 +2,11 @@
 
 use std::ops::Range;
 
-use bellwether_wire::Batch;
+use bellwether_wire::{Batch, BatchHeader};
 use bytes::{Bytes, BytesMut};
+
+use crate::index::TimeEntry;
+use crate::log::Extent;
 
 /// How many bytes of stamps share an allocation.
 const STAMPS: usize = 4096;
@@ -12,28 +15,111 @@ const STAMPS: usize = 4096;
 /// few hundred bytes cost more to count, carry and write than the copy.
 const SMALL: usize = 2048;
 
-/// The bytes of a log that lives in memory, batch by batch.
-#[derive(Debug, Default)]
+/// One batch: what lookups need of its header.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Entry {
+    next_offset: i64,
+    max_timestamp: i64,
+    size: u32,
+}
+
+/// The bytes of a log that lives in memory, batch by batch. Its segments are only marks, so that retention takes away what
+/// it would take away in files.
+#[derive(Debug)]
 pub(crate) struct Memory {
+    entries: Vec<Entry>,
     pieces: Vec<[Bytes; 2]>,
     stamps: BytesMut,
+    /// At least one, with the number of its first batch.
+    segments: Vec<(usize, Extent)>,
 }
 
 impl Memory {
-    pub fn push(&mut self, stamp: &[u8; 16], batch: &Batch) {
+    pub fn new(base_offset: i64) -> Self {
+        Memory {
+            entries: Vec::new(),
+            pieces: Vec::new(),
+            stamps: BytesMut::new(),
+            segments: vec![(0, Extent::empty(base_offset))],
+        }
+    }
+
+    pub fn push(&mut self, stamp: &[u8; 16], batch: &Batch, header: &BatchHeader) {
         if self.stamps.capacity() < stamp.len() {
             self.stamps = BytesMut::with_capacity(STAMPS);
         }
         self.stamps.extend_from_slice(stamp);
         self.pieces.push([self.stamps.split().freeze(), batch.bytes.slice(stamp.len().min(batch.bytes.len())..)]);
+        let entry = Entry {
+            next_offset: header.next_offset(),
+            max_timestamp: header.max_timestamp,
+            size: batch.bytes.len() as u32,
+        };
+        self.entries.push(entry);
+        if let Some((_, active)) = self.segments.last_mut() {
+            active.note(&entry);
+        }
     }
 
-    pub fn truncate(&mut self, batches: usize) {
-        self.pieces.truncate(batches);
+    pub fn roll(&mut self, base_offset: i64) {
+        self.segments.push((self.entries.len(), Extent::empty(base_offset)));
+    }
+
+    /// The segments, oldest first.
+    pub fn extents(&self) -> impl DoubleEndedIterator<Item = Extent> + '_ {
+        self.segments.iter().map(|(_, extent)| *extent)
+    }
+
+    /// The number of the first batch that ends above `offset`.
+    fn find(&self, offset: i64) -> usize {
+        self.entries.partition_point(|e| e.next_offset <= offset)
+    }
+
+    /// Keeps the batches that end at `to` or below. Where the last one ends.
+    pub fn truncate(&mut self, to: i64) -> Option<i64> {
+        let kept = self.find(to);
+        self.entries.truncate(kept);
+        self.pieces.truncate(kept);
+        while let [_, .., (first, _)] = &self.segments[..]
+            && *first >= kept
+        {
+            self.segments.pop();
+        }
+        if let Some((first, active)) = self.segments.last_mut() {
+            *active = Extent::empty(active.base_offset);
+            self.entries.iter().skip(*first).for_each(|e| active.note(e));
+        }
+        self.entries.last().map(|e| e.next_offset)
+    }
+
+    /// Drops the segments that end at `to` or below, but not the last one.
+    pub fn advance_start(&mut self, to: i64) {
+        let gone = self.segments.iter().skip(1).take_while(|(_, next)| next.base_offset <= to).count();
+        let first = self.segments.get(gone).map_or(0, |(first, _)| *first);
+        self.segments.drain(..gone);
+        self.entries.drain(..first);
+        self.pieces.drain(..first);
+        self.segments.iter_mut().for_each(|(n, _)| *n -= first);
+    }
+
+    /// Whole batches from the one that holds `from` on: their bytes, how many they are, and the offset after them.
+    pub fn read(&self, from: i64, below: i64, max_bytes: usize, at_least_one: bool) -> (Vec<Bytes>, usize, i64) {
+        let first = self.find(from);
+        let (mut last, mut len, mut end) = (first, 0, from);
+        for entry in self.entries.iter().skip(first) {
+            let fits = len + entry.size as usize <= max_bytes || (at_least_one && len == 0);
+            if entry.next_offset > below || !fits {
+                break;
+            }
+            len += entry.size as usize;
+            end = entry.next_offset;
+            last += 1;
+        }
+        (self.pieces(first..last), len, end)
     }
 
     /// The bytes of these batches, in order: large ones, and one alone, as they are.
-    pub fn read(&self, batches: Range<usize>) -> Vec<Bytes> {
+    fn pieces(&self, batches: Range<usize>) -> Vec<Bytes> {
         let batches = self.pieces.get(batches).unwrap_or_default();
         if let [one] = batches {
             return one.to_vec();
@@ -49,15 +135,30 @@ impl Memory {
         out
     }
 
-    /// The first bytes of a batch, as many as fit into `out` and it has.
-    pub fn head(&self, batch: usize, out: &mut [u8]) -> usize {
-        let mut filled = 0;
-        for byte in self.pieces.get(batch).into_iter().flatten().flat_map(|p| p.iter()).take(out.len()) {
-            if let Some(slot) = out.get_mut(filled) {
+    /// The first `N` bytes of the batches from the one that holds `from` on.
+    pub fn heads<const N: usize>(&self, from: i64) -> impl Iterator<Item = [u8; N]> + '_ {
+        self.pieces.iter().skip(self.find(from)).map(|batch| {
+            let mut head = [0; N];
+            for (slot, byte) in head.iter_mut().zip(batch.iter().flat_map(|p| p.iter())) {
                 *slot = *byte;
-                filled += 1;
             }
+            head
+        })
+    }
+
+    /// Where the first batch with this timestamp or a later one ends; of those that end above `from`.
+    pub fn offset_before(&self, timestamp: i64) -> Option<i64> {
+        let batch = self.entries.iter().find(|e| e.max_timestamp >= timestamp)?;
+        Some(batch.next_offset - 1)
+    }
+}
+
+impl Extent {
+    fn note(&mut self, entry: &Entry) {
+        self.size += u64::from(entry.size);
+        self.first_timestamp.get_or_insert(entry.max_timestamp);
+        if entry.max_timestamp > self.max.timestamp {
+            self.max = TimeEntry { timestamp: entry.max_timestamp, offset: entry.next_offset - 1 };
         }
-        filled
     }
 }

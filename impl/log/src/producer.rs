@@ -47,11 +47,39 @@ struct Appended {
 }
 
 /// One producer's part.
-#[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 struct State {
     epoch: i16,
     /// The last ones of this epoch, oldest first.
     batches: VecDeque<Appended>,
+    /// The largest timestamp of its last batch, in ms; -1 if it has none.
+    timestamp: i64,
+    /// The epoch of the transaction coordinator that sent the last marker, -1 if there was none. It stands in the marker's
+    /// body, which is not read here: only a snapshot knows it.
+    coordinator_epoch: i32,
+    /// Where its open transaction begins.
+    txn_first_offset: Option<i64>,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        State { epoch: -1, batches: VecDeque::new(), timestamp: -1, coordinator_epoch: -1, txn_first_offset: None }
+    }
+}
+
+/// What a snapshot says of a producer (`ProducerStateEntry.java`): its last batch, and no other.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Remembered {
+    pub producer_id: i64,
+    pub epoch: i16,
+    /// -1, as the offset, if it has written nothing in this epoch.
+    pub last_sequence: i32,
+    pub last_offset: i64,
+    pub offset_delta: i32,
+    pub timestamp: i64,
+    pub coordinator_epoch: i32,
+    /// -1 if no transaction is open.
+    pub txn_first_offset: i64,
 }
 
 /// The state of all producers of a partition, a function of the log alone: followers and restarted brokers build it by
@@ -99,8 +127,13 @@ impl ProducerStates {
             state.epoch = header.producer_epoch;
             state.batches.clear();
         }
+        state.timestamp = header.max_timestamp;
         if header.is_control() {
+            state.txn_first_offset = None;
             return;
+        }
+        if header.is_transactional() {
+            state.txn_first_offset.get_or_insert(header.base_offset);
         }
         if state.batches.len() == WINDOW {
             state.batches.pop_front();
@@ -122,6 +155,43 @@ impl ProducerStates {
         states
     }
 
+    /// What a snapshot keeps.
+    pub(crate) fn remembered(&self) -> impl Iterator<Item = Remembered> + '_ {
+        self.producers.iter().map(|(id, state)| {
+            let last = state.batches.back();
+            Remembered {
+                producer_id: *id,
+                epoch: state.epoch,
+                last_sequence: last.map_or(-1, |a| a.last_sequence),
+                last_offset: last.map_or(-1, |a| a.end - 1),
+                offset_delta: last.map_or(0, |a| (a.end - 1 - a.base_offset) as i32),
+                timestamp: state.timestamp,
+                coordinator_epoch: state.coordinator_epoch,
+                txn_first_offset: state.txn_first_offset.unwrap_or(-1),
+            }
+        })
+    }
+
+    /// Takes over what `others`, built from a stretch of the log before this moment, remember beyond a producer's last batch.
+    pub(crate) fn complete(&mut self, others: &ProducerStates) {
+        for (id, state) in &mut self.producers {
+            if let Some(other) = others.producers.get(id)
+                && other.epoch == state.epoch
+                && other.batches.back() == state.batches.back()
+            {
+                state.batches.clone_from(&other.batches);
+            }
+        }
+    }
+
+    /// Forgets the producers whose last batch is older than `before` (ms), but not those with an open transaction
+    /// (`producer.id.expiration.ms`). Whether there were any.
+    pub fn expire(&mut self, before: i64) -> bool {
+        let known = self.producers.len();
+        self.producers.retain(|_, state| state.timestamp > before || state.txn_first_offset.is_some());
+        self.producers.len() < known
+    }
+
     /// How many producers are remembered.
     pub fn len(&self) -> usize {
         self.producers.len()
@@ -130,6 +200,28 @@ impl ProducerStates {
     /// Whether no producer is remembered.
     pub fn is_empty(&self) -> bool {
         self.producers.is_empty()
+    }
+}
+
+impl FromIterator<Remembered> for ProducerStates {
+    fn from_iter<T: IntoIterator<Item = Remembered>>(remembered: T) -> Self {
+        let state = |r: &Remembered| {
+            let last = Appended {
+                // Before 0 comes `i32::MAX` (`DefaultRecordBatch.decrementSequence`).
+                first_sequence: ((i64::from(r.last_sequence) - i64::from(r.offset_delta)) & i64::from(i32::MAX)) as i32,
+                last_sequence: r.last_sequence,
+                base_offset: r.last_offset.saturating_sub(i64::from(r.offset_delta)),
+                end: r.last_offset.saturating_add(1),
+            };
+            State {
+                epoch: r.epoch,
+                batches: Some(last).filter(|_| r.last_offset >= 0).into_iter().collect(),
+                timestamp: r.timestamp,
+                coordinator_epoch: r.coordinator_epoch,
+                txn_first_offset: Some(r.txn_first_offset).filter(|o| *o >= 0),
+            }
+        };
+        ProducerStates { producers: remembered.into_iter().map(|r| (r.producer_id, state(&r))).collect() }
     }
 }
 

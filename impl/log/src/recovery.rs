@@ -1,30 +1,38 @@
 //! Opening a log: finding the batches in its files, and cutting off what a crash left half-written.
 
 use std::fs;
-use std::io;
 use std::path::Path;
 
 use bellwether_wire::BatchError;
-use bellwether_wire::batch::{HEADER_LEN, parse_header};
 
 use crate::checkpoint;
-use crate::entry::Entry;
 use crate::epoch::EpochCache;
 use crate::error::{LogError, TailError};
+use crate::files::Files;
+use crate::index::{IndexEntry, OffsetEntry, TimeEntry};
+use crate::log::LogConfig;
+use crate::producer::ProducerStates;
 use crate::segment::{self, Segment};
+use crate::snapshot;
+use crate::walk::{self, Walk};
 
-/// Where the bytes that the CRC covers begin in a batch.
-const CRC_START: usize = 21;
-/// How much is read from the disk at once when every byte is looked at.
-const CHUNK: usize = 256 * 1024;
-/// The same when only headers are.
-const HEADERS_CHUNK: usize = 4 * 1024;
+/// What is known of a log from the checkpoints of its data directory.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Checkpoints {
+    /// Everything below was brought to the disk (`recovery-point-offset-checkpoint`): after an unclean stop only segments
+    /// that reach above it are read in full.
+    pub recovery_point: i64,
+    /// The log begins here or above (`log-start-offset-checkpoint`).
+    pub log_start: i64,
+}
 
 /// What opening a log found.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Recovery {
-    /// Whether the log was closed and is as it was left; if not, every batch was read and its CRC compared.
+    /// Whether the log was closed and is as it was left; if not, what lies above the recovery point was read in full.
     pub clean: bool,
+    /// How many segments were read in full, their CRCs compared and their indexes written anew.
+    pub scanned: usize,
     /// Bytes that were cut off or deleted behind the last good batch.
     pub truncated_bytes: u64,
     /// What was wrong with the first of them.
@@ -32,190 +40,237 @@ pub struct Recovery {
     /// The epoch cache: the checkpoint without what starts at the end of the log or above it (as Kafka's `LogLoader`,
     /// so an epoch that wrote nothing does not survive a restart), or what the batches say where the two differ.
     pub epochs: Vec<(i32, i64)>,
+    /// What idempotent producers wrote last.
+    pub producers: ProducerStates,
 }
 
-/// The files of a log after opening.
+/// A log after opening.
 pub(crate) struct Opened {
-    pub segments: Vec<Segment>,
-    pub entries: Vec<Entry>,
+    pub files: Files,
+    pub start: i64,
+    pub end: i64,
     pub recovery: Recovery,
 }
 
+/// The segments up to the first that is not whole.
+#[derive(Default)]
+struct Scan {
+    segments: Vec<Segment>,
+    /// Where the last batch ends.
+    end: Option<i64>,
+    scanned: usize,
+    /// Why the last one ends where it does, if not at the end of its file.
+    reason: Option<TailError>,
+    /// A batch has another epoch than the checkpoint says.
+    disagrees: bool,
+}
+
 /// Opens the segments of a folder, which is created with an empty segment if there is none.
-pub(crate) fn open(dir: &Path) -> Result<Opened, LogError> {
+pub(crate) fn open(dir: &Path, config: &LogConfig, checkpoints: Checkpoints) -> Result<Opened, LogError> {
     let io = || LogError::io(dir);
     fs::create_dir_all(dir).map_err(io())?;
     let marker = checkpoint::take_clean(dir).map_err(io())?;
-    let bases = segment::list(dir).map_err(io())?;
-    let quick = marker.is_some();
-    let mut opened = scan(dir, &bases, !quick)?;
+    let bases = segment::list(dir, segment::SUFFIX).map_err(io())?;
+    delete_orphans(dir, &bases).map_err(io())?;
+    let said = EpochCache::from_entries(checkpoint::read_epochs(dir).map_err(io())?);
+    let trusted_below = if marker.is_some() { i64::MAX } else { checkpoints.recovery_point };
+    let mut scan = read(dir, &bases, config, &said, trusted_below)?;
+    let mut clean = false;
     if let Some(marker) = marker {
-        let looks = checkpoint::CleanMarker {
-            segments: bases.len() as u64,
-            bytes: opened.segments.iter().map(|s| s.size).sum(),
-            end_offset: end_offset(&opened),
-        };
-        if opened.recovery.reason.is_some() || looks != marker {
-            opened = scan(dir, &bases, true)?;
-        } else {
-            opened.recovery.clean = true;
+        clean = scan.reason.is_none() && scan.looks() == marker;
+        if !clean {
+            // Somebody was at the files since: nothing is believed.
+            scan = read(dir, &bases, config, &said, i64::MIN)?;
         }
     }
-    cut_tail(dir, &bases, &mut opened)?;
-    opened.recovery.epochs = recover_epochs(dir, &opened)?;
-    Ok(opened)
+    let truncated_bytes = cut_tail(dir, &bases, &mut scan)?;
+    let end = scan.end.unwrap_or(checkpoints.log_start);
+    if scan.segments.is_empty() {
+        scan.segments.push(Segment::create(dir, checkpoints.log_start).map_err(io())?);
+    }
+    if let Some(last) = scan.segments.last_mut() {
+        last.activate().map_err(LogError::io(&last.path))?;
+    }
+    let recovery_point = if clean { end } else { checkpoints.recovery_point.min(end) };
+    let mut files = Files::new(dir, std::mem::take(&mut scan.segments), recovery_point);
+    let start = files.start_offset().max(checkpoints.log_start);
+    if end < start {
+        // What the log should begin with is gone: it begins anew (`deleteSegmentsIfLogStartGreaterThanLogEnd`).
+        files.truncate(i64::MIN)?;
+        files.restart_at(start)?;
+    }
+    let end = end.max(start);
+    snapshot::delete_strays(dir, &bases).map_err(io())?;
+    files.load_producers(start, end)?;
+    let epochs = epochs(&files, &scan, said, start, end)?;
+    let producers = files.producers().clone();
+    let recovery =
+        Recovery { clean, scanned: scan.scanned, truncated_bytes, reason: scan.reason, epochs, producers };
+    Ok(Opened { files, start, end, recovery })
 }
 
-fn end_offset(opened: &Opened) -> i64 {
-    let start = opened.segments.first().map_or(0, |s| s.base_offset);
-    opened.entries.last().map_or(start, |e| e.next_offset)
+impl Scan {
+    /// What a marker of a clean shutdown would say of this log.
+    fn looks(&self) -> checkpoint::CleanMarker {
+        let base = self.segments.first().map_or(0, |s| s.base_offset);
+        checkpoint::CleanMarker {
+            segments: self.segments.len() as u64,
+            bytes: self.segments.iter().map(|s| s.size).sum(),
+            end_offset: self.end.unwrap_or(base),
+        }
+    }
 }
 
-/// Reads the segments up to the first batch that is not good. Their `size` then ends there; the files are untouched.
-fn scan(dir: &Path, bases: &[i64], crc: bool) -> Result<Opened, LogError> {
-    let mut opened = Opened { segments: Vec::new(), entries: Vec::new(), recovery: Recovery::default() };
+/// Opens the segments up to the first batch that is not good; their `size` then ends there. Those that end at `trusted_below`
+/// or before it are taken at their indexes' word, if these are there and fit; the others are read in full.
+fn read(
+    dir: &Path,
+    bases: &[i64],
+    config: &LogConfig,
+    said: &EpochCache,
+    trusted_below: i64,
+) -> Result<Scan, LogError> {
+    let mut scan = Scan::default();
     for (i, base) in bases.iter().enumerate() {
-        let mut segment = Segment::open(dir, *base, opened.entries.len()).map_err(LogError::io(dir))?;
-        let chunk_size = if crc { CHUNK } else { HEADERS_CHUNK };
-        let mut reader =
-            Reader { segment: &segment, length: segment.size, at: 0, chunk: Vec::new(), chunk_at: 0, chunk_size };
+        let next = bases.get(i + 1).copied();
+        // The one that grows ends where the log does.
+        let trusted = trusted_below == i64::MAX || next.is_some_and(|next| next <= trusted_below);
         // A segment that begins below the end of the one before it is as bad as a batch that does.
-        let expected = opened.entries.last().map_or(*base, |e| e.next_offset);
-        let bad = if *base < expected {
-            Some(TailError::Order { expected, found: *base })
-        } else {
-            scan_segment(&mut reader, *base, crc, &mut opened.entries).map_err(LogError::io(&segment.path))?
+        let expected = scan.end.unwrap_or(*base);
+        if *base < expected {
+            scan.reason = Some(TailError::Order { expected, found: *base });
+            break;
+        }
+        let known = if trusted { Segment::trusting(dir, *base).map_err(LogError::io(dir))? } else { None };
+        // An end that cannot be found is a reason to read all of it.
+        let known = known.and_then(|segment| segment.end().ok().map(|end| (segment, end)));
+        let (segment, end) = match known {
+            Some(known) => known,
+            None => scan.full(dir, *base, config, said)?,
         };
-        let good = reader.at;
         // Nothing is appended after an empty segment: this one was lost, and going on behind it would leave a hole.
-        let lost = good == 0 && i + 1 < bases.len();
-        segment.size = good;
-        opened.segments.push(segment);
-        opened.recovery.reason = bad.or(lost.then_some(BatchError::Truncated.into()));
-        if opened.recovery.reason.is_some() {
+        let lost = segment.size == 0 && next.is_some();
+        if segment.size > 0 || scan.end.is_none() {
+            scan.end = Some(end);
+        }
+        scan.segments.push(segment);
+        scan.reason = scan.reason.or(lost.then_some(BatchError::Truncated.into()));
+        if scan.reason.is_some() {
             break;
         }
     }
-    Ok(opened)
+    Ok(scan)
 }
 
-/// Reads one segment; why it is not good from `reader.at` on, if it is not.
-fn scan_segment(
-    reader: &mut Reader<'_>,
-    mut expected: i64,
-    crc: bool,
-    entries: &mut Vec<Entry>,
-) -> io::Result<Option<TailError>> {
-    while reader.at < reader.length {
-        let left = reader.length - reader.at;
-        let header = match reader.bytes(reader.at, HEADER_LEN)? {
-            None => return Ok(Some(BatchError::Truncated.into())),
-            Some(head) => match parse_header(head) {
-                Err(e) => return Ok(Some(e.into())),
-                Ok(header) => header,
-            },
-        };
-        if header.base_offset < expected {
-            return Ok(Some(TailError::Order { expected, found: header.base_offset }));
-        }
-        if header.size() as u64 > left {
-            return Ok(Some(BatchError::Truncated.into()));
-        }
-        if crc && reader.crc(reader.at + CRC_START as u64, header.size() - CRC_START)? != Some(header.crc) {
-            return Ok(Some(BatchError::Crc.into()));
-        }
-        entries.push(Entry::new(&header, header.base_offset, header.leader_epoch, reader.at));
-        expected = header.next_offset();
-        reader.at += header.size() as u64;
-    }
-    Ok(None)
-}
-
-/// A window on a segment's file. However long a batch claims to be, no more than a chunk is in memory.
-struct Reader<'a> {
-    segment: &'a Segment,
-    length: u64,
-    at: u64,
-    chunk: Vec<u8>,
-    chunk_at: u64,
-    chunk_size: usize,
-}
-
-impl Reader<'_> {
-    /// `size` bytes at `from` (at most a chunk), `None` if the file ends before.
-    fn bytes(&mut self, from: u64, size: usize) -> io::Result<Option<&[u8]>> {
-        let inside = from >= self.chunk_at && from + size as u64 <= self.chunk_at + self.chunk.len() as u64;
-        if !inside {
-            self.load(from)?;
-        }
-        let skip = (from - self.chunk_at) as usize;
-        Ok(self.chunk.get(skip..skip + size))
-    }
-
-    fn load(&mut self, from: u64) -> io::Result<()> {
-        self.chunk.resize(self.chunk_size.min(self.length.saturating_sub(from) as usize), 0);
-        let mut filled = 0;
-        while let Some(room) = self.chunk.get_mut(filled..).filter(|r| !r.is_empty()) {
-            match self.segment.read_some(from + filled as u64, room)? {
-                0 => break,
-                n => filled += n,
+impl Scan {
+    /// Reads every byte of a segment and writes its indexes anew (`LogSegment.recover`). The segment, and where it ends.
+    fn full(
+        &mut self,
+        dir: &Path,
+        base: i64,
+        config: &LogConfig,
+        said: &EpochCache,
+    ) -> Result<(Segment, i64), LogError> {
+        let io = || LogError::io(dir);
+        self.scanned += 1;
+        let mut segment = Segment::with_entries(dir, base, &[], &[]).map_err(io())?;
+        let (mut offsets, mut times): (Vec<OffsetEntry>, Vec<TimeEntry>) = (Vec::new(), Vec::new());
+        let mut max = segment.max;
+        let mut walk = Walk::new(&segment, 0, walk::BYTES);
+        while let Some(batch) = walk.next(true).map_err(LogError::io(&segment.path))? {
+            let (position, header) = match batch {
+                Ok(batch) => batch,
+                Err(reason) => {
+                    self.reason = Some(reason);
+                    break;
+                }
+            };
+            if header.last_offset() - base > i64::from(i32::MAX) || position > u64::from(u32::MAX >> 1) {
+                self.reason = Some(BatchError::Field.into());
+                walk.at = position;
+                break;
+            }
+            self.disagrees |= header.leader_epoch >= 0 && said.epoch_at(header.base_offset) != Some(header.leader_epoch);
+            if header.max_timestamp > max.timestamp {
+                max = TimeEntry { timestamp: header.max_timestamp, offset: header.last_offset() };
+            }
+            if segment::is_due(offsets.last().copied(), position, config.index_interval_bytes) {
+                offsets.push(OffsetEntry { offset: header.last_offset(), position: position as u32 });
+                note_time(&mut times, max);
             }
         }
-        self.chunk.truncate(filled);
-        self.chunk_at = from;
-        Ok(())
-    }
-
-    /// The CRC-32C of `size` bytes at `from`, `None` if the file ends before.
-    fn crc(&mut self, mut from: u64, mut size: usize) -> io::Result<Option<u32>> {
-        let mut crc = 0;
-        while size > 0 {
-            let buffered = (self.chunk_at + self.chunk.len() as u64).saturating_sub(from) as usize;
-            let part = size.min(if buffered > 0 { buffered } else { self.chunk_size });
-            let Some(bytes) = self.bytes(from, part)? else { return Ok(None) };
-            crc = crc32c::crc32c_append(crc, bytes);
-            from += part as u64;
-            size -= part;
-        }
-        Ok(Some(crc))
+        note_time(&mut times, max);
+        let (size, end) = (walk.at, if walk.at == 0 { base } else { walk.expected });
+        segment = Segment::with_entries(dir, base, &offsets, &times).map_err(io())?;
+        (segment.size, segment.max) = (size, max);
+        Ok((segment, end))
     }
 }
 
-/// Cuts the last scanned segment behind its last good batch and deletes those after it, as Kafka does.
-fn cut_tail(dir: &Path, bases: &[i64], opened: &mut Opened) -> Result<(), LogError> {
+fn note_time(times: &mut Vec<TimeEntry>, max: TimeEntry) {
+    if max.timestamp > times.last().map_or(-1, |e| e.timestamp) {
+        times.push(max);
+    }
+}
+
+/// Deletes indexes without a segment, and what was to take another file's place.
+fn delete_orphans(dir: &Path, bases: &[i64]) -> std::io::Result<()> {
+    for suffix in [OffsetEntry::SUFFIX, TimeEntry::SUFFIX] {
+        for base in segment::list(dir, suffix)?.into_iter().filter(|base| bases.binary_search(base).is_err()) {
+            fs::remove_file(dir.join(format!("{base:020}.{suffix}")))?;
+        }
+        for base in segment::list(dir, &format!("{suffix}.tmp"))? {
+            fs::remove_file(dir.join(format!("{base:020}.{suffix}.tmp")))?;
+        }
+    }
+    Ok(())
+}
+
+/// Cuts the last segment behind its last good batch and deletes those after it, as Kafka does. How many bytes that were.
+fn cut_tail(dir: &Path, bases: &[i64], scan: &mut Scan) -> Result<u64, LogError> {
+    let mut bytes = 0;
     // The last first: a crash in between leaves a shorter tail, never a hole.
-    for base in bases.iter().skip(opened.segments.len()).rev() {
-        let later = Segment::open(dir, *base, 0).map_err(LogError::io(dir))?;
-        opened.recovery.truncated_bytes += later.size;
+    for base in bases.iter().skip(scan.segments.len()).rev() {
+        let later = Segment::with_entries(dir, *base, &[], &[]).map_err(LogError::io(dir))?;
+        bytes += later.size;
         later.delete().map_err(LogError::io(&later.path))?;
     }
-    if let Some(last) = opened.segments.last_mut() {
+    if let Some(last) = scan.segments.last_mut() {
         let length = fs::metadata(&last.path).map_err(LogError::io(&last.path))?.len();
         if length > last.size {
-            opened.recovery.truncated_bytes += length - last.size;
+            bytes += length - last.size;
             let path = last.path.clone();
             last.cut(last.size).map_err(LogError::io(&path))?;
         }
     }
     // A segment of which nothing is left would say by its name that the log ends there.
-    if let [_, .., last] = &opened.segments[..]
+    if let [_, .., last] = &scan.segments[..]
         && last.size == 0
     {
         last.delete().map_err(LogError::io(&last.path))?;
-        opened.segments.pop();
+        scan.segments.pop();
     }
-    if opened.segments.is_empty() {
-        opened.segments.push(Segment::open(dir, 0, 0).map_err(LogError::io(dir))?);
-    }
-    Ok(())
+    Ok(bytes)
 }
 
-fn recover_epochs(dir: &Path, opened: &Opened) -> Result<Vec<(i32, i64)>, LogError> {
-    let mut cache = EpochCache::from_entries(checkpoint::read_epochs(dir).map_err(LogError::io(dir))?);
-    cache.truncate_end(end_offset(opened));
-    if opened.entries.iter().all(|e| e.leader_epoch < 0 || cache.epoch_at(e.base_offset) == Some(e.leader_epoch)) {
-        return Ok(cache.entries().to_vec());
+/// The epoch cache: what the checkpoint says, unless a batch that was looked at says otherwise.
+fn epochs(files: &Files, scan: &Scan, said: EpochCache, start: i64, end: i64) -> Result<Vec<(i32, i64)>, LogError> {
+    let mut cache = said;
+    cache.truncate_end(end);
+    if scan.disagrees || last_epoch(files, end)?.is_some_and(|epoch| cache.latest() != Some(epoch)) {
+        // A checkpoint that is wrong in one place is not believed in another.
+        cache = EpochCache::default();
+        for header in files.headers(start) {
+            let header = header?;
+            cache.assign(header.leader_epoch, header.base_offset);
+        }
     }
-    let said = EpochCache::from_entries(opened.entries.iter().map(|e| (e.leader_epoch, e.base_offset)));
-    Ok(said.entries().to_vec())
+    cache.truncate_start(start);
+    Ok(cache.entries().to_vec())
+}
+
+/// The epoch of the last batch, if it has one.
+fn last_epoch(files: &Files, end: i64) -> Result<Option<i32>, LogError> {
+    let last = files.headers(end.saturating_sub(1)).last().transpose()?;
+    Ok(last.map(|header| header.leader_epoch).filter(|epoch| *epoch >= 0))
 }

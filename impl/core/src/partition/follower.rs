@@ -98,8 +98,13 @@ impl Partition {
 
     /// After a truncation: the producers' state is what the remaining batches say.
     pub fn rebuild_producers(&mut self, headers: impl Iterator<Item = BatchHeader>) {
+        self.restore_producers(ProducerStates::rebuild(headers));
+    }
+
+    /// The same, said by the log, which may know more than the batches that it still has.
+    pub fn restore_producers(&mut self, states: ProducerStates) {
         if self.rules.on(Rule::IdempotenceTruncation) {
-            self.producers = ProducerStates::rebuild(headers);
+            self.producers = states;
         }
     }
 
