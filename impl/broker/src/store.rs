@@ -174,8 +174,7 @@ impl Store {
         let all = |offset: fn(&Checkpoint<'_>) -> i64| {
             text::write_offsets(partitions.iter().map(|p| (p.topic, p.partition, offset(p))))
         };
-        let starts: Vec<_> =
-            partitions.iter().filter_map(|p| Some((p.topic, p.partition, p.log_start?))).collect();
+        let starts: Vec<_> = partitions.iter().filter_map(|p| Some((p.topic, p.partition, p.log_start?))).collect();
         let texts = [all(|p| p.high_watermark), all(|p| p.recovery_point), text::write_offsets(starts.into_iter())];
         let mut written = self.written.lock();
         for (i, (text, written)) in texts.into_iter().zip(written.iter_mut()).enumerate() {

@@ -323,7 +323,8 @@ impl Files {
         let dirty = self.segments.iter().enumerate().filter(|(i, s)| s.dirty && (end.is_some() || *i < last));
         let paths: Vec<_> = dirty.flat_map(|(_, s)| s.paths()).collect();
         let epochs = self.epochs_dirty.then(|| self.dir.join(checkpoint::EPOCHS));
-        let job = FlushJob { paths: paths.into_iter().chain(epochs).collect(), dir: self.dir.clone(), to, cuts: self.cuts };
+        let job =
+            FlushJob { paths: paths.into_iter().chain(epochs).collect(), dir: self.dir.clone(), to, cuts: self.cuts };
         (to > self.recovery_point && !self.failed).then_some(job)
     }
 

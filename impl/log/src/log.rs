@@ -305,9 +305,8 @@ impl Log {
             Storage::Memory(memory) => (Some(memory), None),
             Storage::Files(files) => (None, Some(files)),
         };
-        let parse = move |head: [u8; HEADER_LEN]| {
-            parse_header(&head).map_err(|why| LogError::Corrupt { offset: from, why })
-        };
+        let parse =
+            move |head: [u8; HEADER_LEN]| parse_header(&head).map_err(|why| LogError::Corrupt { offset: from, why });
         let memory = memory.into_iter().flat_map(move |m| m.heads(from)).map(parse);
         memory.chain(files.into_iter().flat_map(move |f| f.headers(from)))
     }

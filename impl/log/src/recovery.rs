@@ -104,8 +104,7 @@ pub(crate) fn open(dir: &Path, config: &LogConfig, checkpoints: Checkpoints) -> 
     files.load_producers(start, end)?;
     let epochs = epochs(&files, &scan, said, start, end)?;
     let producers = files.producers().clone();
-    let recovery =
-        Recovery { clean, scanned: scan.scanned, truncated_bytes, reason: scan.reason, epochs, producers };
+    let recovery = Recovery { clean, scanned: scan.scanned, truncated_bytes, reason: scan.reason, epochs, producers };
     Ok(Opened { files, start, end, recovery })
 }
 
@@ -190,7 +189,8 @@ impl Scan {
                 walk.at = position;
                 break;
             }
-            self.disagrees |= header.leader_epoch >= 0 && said.epoch_at(header.base_offset) != Some(header.leader_epoch);
+            self.disagrees |=
+                header.leader_epoch >= 0 && said.epoch_at(header.base_offset) != Some(header.leader_epoch);
             if header.max_timestamp > max.timestamp {
                 max = TimeEntry { timestamp: header.max_timestamp, offset: header.last_offset() };
             }

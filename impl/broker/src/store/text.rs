@@ -121,7 +121,8 @@ pub(super) fn read_offsets(path: &Path) -> Result<Offsets, StartError> {
     let mut offsets = Offsets::new();
     let mut found = 0;
     for (i, line) in lines {
-        let (key, offset) = entry(line).ok_or_else(|| bad(format!("line {i} is not 'topic partition offset': {line}")))?;
+        let (key, offset) =
+            entry(line).ok_or_else(|| bad(format!("line {i} is not 'topic partition offset': {line}")))?;
         offsets.insert(key, offset);
         found += 1;
     }

@@ -167,7 +167,10 @@ fn a_closed_log_is_opened_without_a_scan_once() {
     log.close().expect("closes");
     let (log, recovery) = open(&dir);
     let epochs = vec![(0, 0), (1, 1), (2, 2), (3, 3), (4, 4)];
-    assert_eq!((recovery.clean, recovery.scanned, recovery.truncated_bytes, recovery.reason, recovery.epochs), (true, 0, 0, None, epochs));
+    assert_eq!(
+        (recovery.clean, recovery.scanned, recovery.truncated_bytes, recovery.reason, recovery.epochs),
+        (true, 0, 0, None, epochs)
+    );
     assert_eq!(content(&log).len(), 5);
     drop(log);
     assert!(!open(&dir).1.clean);
