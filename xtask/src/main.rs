@@ -10,7 +10,7 @@ cargo xtask ci [STEP…]   check everything, or only these steps; changes no fil
 cargo xtask deep [STEP…] check what takes too long for ci: an hour or more, a JDK, Maven and Python 3
 cargo xtask fix          format, and apply what clippy suggests
 
-Steps of deep: standard, scope, oracle, twin, leader
+Steps of deep: standard, scope, oracle, twin, sigkill, leader
 Steps of ci: fmt, clippy, doc, test, check, guarantees, verify";
 
 /// One step of the gate: its name, and the command line that it runs.
@@ -89,6 +89,10 @@ fn deep_steps() -> Vec<Step> {
         step("scope", "cargo run --release -- check --scope deep"),
         step("oracle", "cargo run --release -p bellwether-conformance --example million"),
         step("twin", "python3 specs/tla/compare.py"),
+        Step {
+            env: Some(("BELLWETHER_KILLS", "1000")),
+            ..step("sigkill", "cargo test --release --test sigkill -- --nocapture")
+        },
         // Prints `confirmed:` or `refuted:`; both are answers, so only a run without a verdict fails.
         step("leader", "mvn -q -f specs/kafka/reelected-leader/pom.xml compile exec:java"),
     ]

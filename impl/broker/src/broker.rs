@@ -233,7 +233,10 @@ impl Broker {
                         self.write_checkpoint();
                     }
                 }
-                Err(error) => tracing::error!(topic, %tp, %error, "the partition cannot be created"),
+                Err(error) => {
+                    tracing::error!(topic, %tp, %error, "the partition cannot be created");
+                    let _ = self.out.send(Outgoing::Failed(tp));
+                }
             }
         }
     }
@@ -298,6 +301,7 @@ async fn carry_outgoing(broker: Arc<Broker>, mut queue: mpsc::UnboundedReceiver<
                     tokio::task::spawn_blocking(move || replica.flush(false));
                 }
                 Outgoing::Checkpoint => checkpoint = true,
+                Outgoing::Failed(tp) => broker.spawn(crate::link::log_failed(broker.clone(), tp)),
             }
         }
         fetchers.settle();

@@ -33,6 +33,9 @@ use crate::error::StartError;
 use crate::server::Answer;
 use crate::sink::TraceSink;
 
+/// The id of the directory of logs that are lost (DirectoryId.LOST).
+pub(crate) const LOST_DIRECTORY: u128 = 1;
+
 /// The id of `__cluster_metadata`, as in Kafka (Uuid.METADATA_TOPIC_ID).
 pub(crate) const METADATA_TOPIC: u128 = 1;
 /// Its name.
@@ -212,6 +215,44 @@ impl ControllerNode {
                 response.producer_id_len = block.len;
             }
             Err(error) => response.error_code = error.code(),
+        }
+        response
+    }
+
+    /// AssignReplicasToDirs, of which only the loss of a log is known here: a partition in the lost directory has failed.
+    pub(crate) fn assign_replicas_to_dirs(
+        &self,
+        request: &messages::AssignReplicasToDirsRequest,
+    ) -> messages::AssignReplicasToDirsResponse {
+        use messages::assign_replicas_to_dirs_response::{DirectoryData, PartitionData, TopicData};
+        let mut response = messages::AssignReplicasToDirsResponse::default();
+        let (broker, epoch) = (request.broker_id.0, request.broker_epoch);
+        for directory in &request.directories {
+            let mut answers = DirectoryData::default();
+            answers.id = directory.id;
+            for topic in &directory.topics {
+                let mut answer = TopicData::default();
+                answer.topic_id = topic.topic_id;
+                let id = TopicId(topic.topic_id.as_u128());
+                for partition in &topic.partitions {
+                    let mut outcome = PartitionData::default();
+                    outcome.partition_index = partition.partition_index;
+                    let tp = TopicPartition { topic: id, partition: partition.partition_index };
+                    let failed = match directory.id.as_u128() == LOST_DIRECTORY {
+                        true => self.decide(|c, _| c.log_failed(broker, epoch, tp)).and_then(|r| r).err(),
+                        false => Some(ResponseError::UnsupportedVersion),
+                    };
+                    match failed {
+                        Some(ResponseError::StaleBrokerEpoch) => {
+                            response.error_code = ResponseError::StaleBrokerEpoch.code();
+                        }
+                        error => outcome.error_code = error.map_or(0, |e| e.code()),
+                    }
+                    answer.partitions.push(outcome);
+                }
+                answers.topics.push(answer);
+            }
+            response.directories.push(answers);
         }
         response
     }

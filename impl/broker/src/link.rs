@@ -4,13 +4,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bellwether_core::AcceptedIsr;
-use bellwether_trace::{ErrorCode, NodeId};
+use bellwether_trace::{ErrorCode, NodeId, TopicPartition};
 use bellwether_wire::messages::alter_partition_request::{BrokerState, PartitionData, TopicData};
-use bellwether_wire::messages::{AllocateProducerIdsRequest, AlterPartitionRequest, AlterPartitionResponse};
+use bellwether_wire::messages::{
+    AllocateProducerIdsRequest, AlterPartitionRequest, AlterPartitionResponse, AssignReplicasToDirsRequest,
+};
 use bellwether_wire::{RequestKind, ResponseError, ResponseKind, Uuid};
 
 use crate::broker::Broker;
 use crate::config::HostPort;
+use crate::controller::LOST_DIRECTORY;
 use crate::peer::{Peer, PeerError};
 use crate::replica::{IsrRequest, Replica};
 use crate::sink::TraceSink;
@@ -75,6 +78,32 @@ pub(crate) async fn alter_partition(broker: Arc<Broker>, replica: Arc<Replica>, 
             }
             Ok(_) => tracing::error!("the controller answers AlterPartition with something else"),
             Err(error) => tracing::warn!(%error, "AlterPartition"),
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(Duration::from_secs(1));
+    }
+}
+
+/// Tells the controller that the log of a partition has failed, until it knows (AssignReplicasToDirs to the lost directory, KIP-858).
+pub(crate) async fn log_failed(broker: Arc<Broker>, tp: TopicPartition) {
+    use bellwether_wire::messages::assign_replicas_to_dirs_request::{DirectoryData, PartitionData, TopicData};
+    let mut partition = PartitionData::default();
+    partition.partition_index = tp.partition;
+    let mut topic = TopicData::default();
+    (topic.topic_id, topic.partitions) = (Uuid::from_u128(tp.topic.0), vec![partition]);
+    let mut directory = DirectoryData::default();
+    (directory.id, directory.topics) = (Uuid::from_u128(LOST_DIRECTORY), vec![topic]);
+    let mut body = AssignReplicasToDirsRequest::default();
+    body.broker_id = broker.config.node_id.into();
+    body.directories = vec![directory];
+    let mut pause = Duration::from_millis(10);
+    loop {
+        // A broker that registers anew meanwhile says it again with the epoch that it has then.
+        body.broker_epoch = broker.epoch();
+        match broker.link.call(0, body.clone()).await {
+            Ok(ResponseKind::AssignReplicasToDirs(response)) if response.error_code == 0 => return,
+            Ok(_) => {}
+            Err(error) => tracing::warn!(%error, "AssignReplicasToDirs"),
         }
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(Duration::from_secs(1));

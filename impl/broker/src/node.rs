@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bellwether_trace::{Event, NodeId};
 use bellwether_wire::messages::{
-    AllocateProducerIdsResponse, AlterPartitionResponse, ApiKey, BrokerHeartbeatResponse, BrokerRegistrationResponse,
+    AllocateProducerIdsResponse, AlterPartitionResponse, ApiKey, AssignReplicasToDirsResponse, BrokerHeartbeatResponse, BrokerRegistrationResponse,
 };
 use bellwether_wire::{Request, RequestKind, ResponseError, ResponseKind, encode_response};
 use tokio::net::TcpListener;
@@ -203,7 +203,8 @@ impl Service for NodeService {
             RequestKind::BrokerRegistration(_)
             | RequestKind::BrokerHeartbeat(_)
             | RequestKind::AlterPartition(_)
-            | RequestKind::AllocateProducerIds(_) => self.controller_response(&body),
+            | RequestKind::AllocateProducerIds(_)
+            | RequestKind::AssignReplicasToDirs(_) => self.controller_response(&body),
             body if self.broker.is_none() && admin::for_controller(&body).is_some() => {
                 match self.controller.as_ref().and_then(|controller| admin::at_controller(controller, &body)) {
                     Some(response) => response,
@@ -246,6 +247,12 @@ impl NodeService {
             (Some(controller), RequestKind::AlterPartition(request)) => controller.alter_partition(request).into(),
             (Some(controller), RequestKind::AllocateProducerIds(request)) => {
                 controller.allocate_producer_ids(request).into()
+            }
+            (Some(controller), RequestKind::AssignReplicasToDirs(request)) => {
+                controller.assign_replicas_to_dirs(request).into()
+            }
+            (_, RequestKind::AssignReplicasToDirs(_)) => {
+                AssignReplicasToDirsResponse::default().with_error_code(error).into()
             }
             (_, RequestKind::BrokerRegistration(_)) => {
                 BrokerRegistrationResponse::default().with_error_code(error).into()

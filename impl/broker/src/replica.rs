@@ -8,7 +8,7 @@ use bellwether_core::{
     AcceptedIsr, ConsumerAnswer, ConsumerFetch, Effect, Effects, FetchIn, FetchOut, FetchedIn, Millis, Partition,
     PartitionDelta, Responded, Token,
 };
-use bellwether_log::{Log, LogConfig};
+use bellwether_log::{Log, LogConfig, LogError};
 use bellwether_trace::{
     EpochStart, ErrorCode, FetchAnswer, FetchEffect, IsrMember, NodeId, RecoveredLog, TopicPartition,
 };
@@ -32,6 +32,8 @@ pub(crate) enum Outgoing {
     Flush(Arc<Replica>),
     /// What the checkpoints say of a log is not so any more.
     Checkpoint,
+    /// The log of this partition has failed: the controller should know.
+    Failed(TopicPartition),
 }
 
 /// An AlterPartition request for one partition.
@@ -162,7 +164,11 @@ impl Replica {
     #[must_use]
     pub(crate) fn apply(self: &Arc<Self>, now: Millis, delta: &PartitionDelta) -> bool {
         let inner = &mut *self.inner.lock();
-        if inner.closed.is_some() {
+        if let Some(closed) = inner.closed {
+            // The controller has not heard of it, or had nobody else.
+            if closed == ResponseError::KafkaStorageError && delta.state.leader == Some(self.node) && inner.at_close.is_none() {
+                let _ = self.out.send(Outgoing::Failed(self.tp));
+            }
             return false;
         }
         inner.partition.on_metadata(now, delta, &mut inner.fx);
@@ -262,10 +268,7 @@ impl Replica {
                     }
                     (consumed.records, consumed.bytes) = (slice.bytes, slice.len);
                 }
-                Err(error) => {
-                    tracing::error!(tp = %self.tp, %error, "read failed");
-                    consumed.error = Some(ResponseError::KafkaStorageError);
-                }
+                Err(error) => consumed.error = Some(self.read_failed(inner, &error)),
             },
             Ok(ConsumerAnswer::Records) => {}
         }
@@ -327,7 +330,11 @@ impl Replica {
         if log_end > end {
             match inner.log.read(end, log_end, max, at_least_one) {
                 Ok(slice) => (end, records, bytes) = (slice.end, slice.bytes, slice.len),
-                Err(error) => tracing::error!(tp = %self.tp, %error, "read failed"),
+                // A partition that is offline says so at the next fetch.
+                Err(error) => {
+                    self.read_failed(inner, &error);
+                    return Err(None);
+                }
             }
         }
         let outcome = inner.partition.respond(fetch, end, &mut inner.fx);
@@ -570,6 +577,19 @@ impl Replica {
         Ok(())
     }
 
+    /// A read failed: if the disk did, the partition goes offline. What whoever asked is told.
+    fn read_failed(self: &Arc<Self>, inner: &mut Inner, error: &LogError) -> ResponseError {
+        tracing::error!(tp = %self.tp, %error, "read failed");
+        match error {
+            LogError::Corrupt { .. } => ResponseError::CorruptMessage,
+            LogError::OutOfRange { .. } => ResponseError::OffsetOutOfRange,
+            _ => {
+                self.go_offline(inner);
+                ResponseError::KafkaStorageError
+            }
+        }
+    }
+
     fn go_offline(self: &Arc<Self>, inner: &mut Inner) {
         inner.closed = Some(ResponseError::KafkaStorageError);
         for (_, (call, slot)) in inner.waiting.drain() {
@@ -578,6 +598,7 @@ impl Replica {
         inner.followers.ring();
         inner.consumers.ring();
         let _ = self.out.send(Outgoing::Follow(self.clone(), None));
+        let _ = self.out.send(Outgoing::Failed(self.tp));
     }
 }
 

@@ -178,11 +178,19 @@ impl Files {
         Ok(())
     }
 
-    /// Where to begin reading so that about [`snapshot::WINDOW_BYTES`] lie before `offset`, in its segment or the one before.
+    /// Where to begin reading so that about [`snapshot::WINDOW_BYTES`] lie before `offset`, if the log has them.
     fn window_start(&self, offset: i64) -> Result<i64, LogError> {
-        let at = self.segments.partition_point(|s| s.base_offset < offset).saturating_sub(1);
-        let Some(segment) = self.segments.get(at) else { return Ok(offset) };
-        segment.offset_bytes_before(offset, snapshot::WINDOW_BYTES).map_err(LogError::io(&segment.path))
+        let mut wanted = snapshot::WINDOW_BYTES;
+        let below = self.segments.partition_point(|s| s.base_offset < offset);
+        for segment in self.segments.iter().take(below).rev() {
+            let io = || LogError::io(&segment.path);
+            let position = segment.position_of(offset).map_err(io())?;
+            if position > wanted {
+                return segment.offset_before_position(position - wanted).map_err(io());
+            }
+            wanted -= position;
+        }
+        Ok(self.start_offset())
     }
 
     /// Drops the segments that end at `to` or below, but not the last one, and the snapshots that only they needed.

@@ -95,13 +95,15 @@ pub(crate) struct Index<E> {
     file: Option<File>,
     entries: usize,
     last: Option<E>,
+    /// Something may not be on disk yet.
+    dirty: bool,
     kind: PhantomData<E>,
 }
 
 impl<E: IndexEntry> Index<E> {
     fn at(dir: &Path, base: i64) -> Self {
         let path = dir.join(format!("{base:020}.{}", E::SUFFIX));
-        Index { base, path, file: None, entries: 0, last: None, kind: PhantomData }
+        Index { base, path, file: None, entries: 0, last: None, dirty: true, kind: PhantomData }
     }
 
     /// An empty one, whatever was there.
@@ -151,6 +153,7 @@ impl<E: IndexEntry> Index<E> {
     }
 
     pub fn append(&mut self, entry: E) -> io::Result<()> {
+        self.dirty = true;
         let at = (self.entries * E::SIZE) as u64;
         let file = match &mut self.file {
             Some(file) => file,
@@ -202,6 +205,7 @@ impl<E: IndexEntry> Index<E> {
         if self.last.is_none_or(|last| last.offset() < offset) {
             return Ok(());
         }
+        self.dirty = true;
         let kept = self.count_where(|e| e.offset() < offset)?;
         let last = kept.checked_sub(1).map(|n| self.entry(n)).transpose()?;
         OpenOptions::new().write(true).open(&self.path)?.set_len((kept * E::SIZE) as u64)?;
@@ -215,6 +219,17 @@ impl<E: IndexEntry> Index<E> {
             Some(file) => file.set_len((self.entries * E::SIZE) as u64),
             None => Ok(()),
         }
+    }
+
+    /// Brings it to the disk.
+    pub fn flush(&mut self) -> io::Result<()> {
+        if std::mem::take(&mut self.dirty) {
+            match &self.file {
+                Some(file) => file.sync_data()?,
+                None => File::open(&self.path)?.sync_data()?,
+            }
+        }
+        Ok(())
     }
 
     pub fn path(&self) -> &Path {

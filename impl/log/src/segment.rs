@@ -167,11 +167,15 @@ impl Segment {
         Ok(end)
     }
 
-    /// An offset in a batch that begins about `bytes` before the one that holds `offset`, at best.
-    pub fn offset_bytes_before(&self, offset: i64, bytes: u64) -> io::Result<i64> {
-        let position = self.find(offset)?.map_or(self.size, |(position, _)| position);
-        let far = self.offsets.last_where(|e| u64::from(e.position) + bytes <= position)?;
-        Ok(far.map_or(self.base_offset, |e| e.offset))
+    /// Where the batch that holds `offset`, or the next one, begins; the end of the segment if there is none.
+    pub fn position_of(&self, offset: i64) -> io::Result<u64> {
+        Ok(self.find(offset)?.map_or(self.size, |(position, _)| position))
+    }
+
+    /// An offset in a batch that begins at `position` or a little before.
+    pub fn offset_before_position(&self, position: u64) -> io::Result<i64> {
+        let entry = self.offsets.last_where(|e| u64::from(e.position) <= position)?;
+        Ok(entry.map_or(self.base_offset, |e| e.offset))
     }
 
     /// An offset of this segment below which every batch is earlier than `timestamp`.
@@ -269,9 +273,8 @@ impl Segment {
     /// Brings everything to the disk.
     pub fn flush(&mut self) -> io::Result<()> {
         self.file.sync_data()?;
-        for index in [self.offsets.path(), self.times.path()] {
-            File::open(index)?.sync_data()?;
-        }
+        self.offsets.flush()?;
+        self.times.flush()?;
         self.dirty = false;
         Ok(())
     }

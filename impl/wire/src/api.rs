@@ -47,6 +47,7 @@ pub const INTERNAL: &[VersionRange] = &[
     range(ApiKey::BrokerRegistration, 0, 4),
     range(ApiKey::BrokerHeartbeat, 0, 1),
     range(ApiKey::AllocateProducerIds, 0, 0),
+    range(ApiKey::AssignReplicasToDirs, 0, 0),
 ];
 
 /// The versions of an API that [`SUPPORTED`] or [`INTERNAL`] name.
@@ -142,6 +143,7 @@ bodies! {
     BrokerRegistration BrokerRegistrationRequest BrokerRegistrationResponse,
     BrokerHeartbeat BrokerHeartbeatRequest BrokerHeartbeatResponse,
     AllocateProducerIds AllocateProducerIdsRequest AllocateProducerIdsResponse,
+    AssignReplicasToDirs AssignReplicasToDirsRequest AssignReplicasToDirsResponse,
     DescribeConfigs DescribeConfigsRequest DescribeConfigsResponse,
     AlterConfigs AlterConfigsRequest AlterConfigsResponse,
     ElectLeaders ElectLeadersRequest ElectLeadersResponse,

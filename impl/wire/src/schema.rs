@@ -97,6 +97,7 @@ tables! {
     BrokerHeartbeat broker_heartbeat,
     AlterPartition alter_partition,
     AllocateProducerIds allocate_producer_ids,
+    AssignReplicasToDirs assign_replicas_to_dirs,
     ElectLeaders elect_leaders,
     AlterPartitionReassignments alter_partition_reassignments,
     ListPartitionReassignments list_partition_reassignments,

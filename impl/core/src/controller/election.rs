@@ -70,7 +70,7 @@ impl Controller {
     }
 
     /// Event `elect`.
-    fn lead(&mut self, tp: TopicPartition, leader: NodeId, unclean: bool) -> Decision<Result<(), ResponseError>> {
+    pub(super) fn lead(&mut self, tp: TopicPartition, leader: NodeId, unclean: bool) -> Decision<Result<(), ResponseError>> {
         let Some(state) = self.image.partition(tp) else {
             return self.reply(Err(ResponseError::UnknownTopicOrPartition));
         };
@@ -179,7 +179,7 @@ impl Controller {
     /// Who may lead, in the order of the assignment (`PartitionChangeBuilder.electAnyLeader`): the active members of the
     /// ISR, or of the ELR if the ISR is empty; the last known leader if both are; if there is none of them and `unclean`
     /// elections are allowed, any active replica.
-    fn electable(
+    pub(super) fn electable(
         &self,
         state: &PartitionState,
         target: &Target,

@@ -12,6 +12,7 @@ mod change;
 mod configs;
 mod create;
 mod election;
+mod offline;
 mod reassign;
 
 use std::collections::BTreeMap;

@@ -403,6 +403,7 @@ fn a_record_is_found_by_its_time() {
     }
 }
 
+mod kafka;
 mod properties;
 
 #[test]

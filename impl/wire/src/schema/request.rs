@@ -257,6 +257,25 @@ pub(in crate::schema) mod alter_partition {
     pub(in crate::schema) static MESSAGE: Message = Message { flexible: 0, body: &BODY };
 }
 
+/// `AssignReplicasToDirsRequest`.
+pub(in crate::schema) mod assign_replicas_to_dirs {
+    use crate::schema::*;
+
+    const PARTITION: Schema = plain(&[all("partition_index", Fixed(4))]);
+
+    const TOPIC: Schema = plain(&[all("topic_id", Fixed(16)), all("partitions", Array(&Struct(&PARTITION)))]);
+
+    const DIRECTORY: Schema = plain(&[all("id", Fixed(16)), all("topics", Array(&Struct(&TOPIC)))]);
+
+    const BODY: Schema = plain(&[
+        all("broker_id", Fixed(4)),
+        all("broker_epoch", Fixed(8)),
+        all("directories", Array(&Struct(&DIRECTORY))),
+    ]);
+
+    pub(in crate::schema) static MESSAGE: Message = Message { flexible: 0, body: &BODY };
+}
+
 /// `AllocateProducerIdsRequest`.
 pub(in crate::schema) mod allocate_producer_ids {
     use crate::schema::*;

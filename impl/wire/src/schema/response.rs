@@ -341,6 +341,25 @@ pub(in crate::schema) mod alter_partition {
     pub(in crate::schema) static MESSAGE: Message = Message { flexible: 0, body: &BODY };
 }
 
+/// `AssignReplicasToDirsResponse`.
+pub(in crate::schema) mod assign_replicas_to_dirs {
+    use crate::schema::*;
+
+    const PARTITION: Schema = plain(&[all("partition_index", Fixed(4)), all("error_code", Fixed(2))]);
+
+    const TOPIC: Schema = plain(&[all("topic_id", Fixed(16)), all("partitions", Array(&Struct(&PARTITION)))]);
+
+    const DIRECTORY: Schema = plain(&[all("id", Fixed(16)), all("topics", Array(&Struct(&TOPIC)))]);
+
+    const BODY: Schema = plain(&[
+        all("throttle_time_ms", Fixed(4)),
+        all("error_code", Fixed(2)),
+        all("directories", Array(&Struct(&DIRECTORY))),
+    ]);
+
+    pub(in crate::schema) static MESSAGE: Message = Message { flexible: 0, body: &BODY };
+}
+
 /// `AllocateProducerIdsResponse`.
 pub(in crate::schema) mod allocate_producer_ids {
     use crate::schema::*;
