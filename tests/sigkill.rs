@@ -17,12 +17,13 @@ use bellwether_conformance::disk::{Found, check_partition};
 use bellwether_conformance::history::{History, Outcome, Promise};
 use broker::Broker;
 use sigkill_dump::Dump;
+use tokio::sync::watch;
 
-/// How many kills a topic lives through, so that all of it can be looked at after each.
-const ROUND: usize = 25;
+/// How many kills a topic lives through: all of it is looked at after each.
+const ROUND: usize = 10;
+/// After so many rounds Kafka's tool looks, too, which takes it some seconds.
+const DUMPED: usize = 5;
 const PARTITIONS: i32 = 2;
-/// A topic of which retention takes the oldest segments away.
-const SHORT: &str = "short";
 
 /// A number from the environment.
 fn setting(name: &str) -> Option<u64> {
@@ -62,7 +63,7 @@ struct Writers {
 const WRITERS: [bool; 3] = [true, true, false];
 
 impl Writers {
-    fn start(client: &Client, topic: &str, seed: u64) -> Writers {
+    fn start(client: &Client, topic: &str, seed: u64, open: &watch::Sender<bool>) -> Writers {
         let log = Arc::new(Mutex::new(Log::default()));
         let mut tasks = tokio::task::JoinSet::new();
         for (writer, idempotent) in WRITERS.into_iter().enumerate() {
@@ -73,7 +74,7 @@ impl Writers {
             };
             let config = ProducerConfig { retry_backoff: Duration::from_millis(5), ..config };
             let (client, topic, log) = (client.sibling(), topic.to_owned(), log.clone());
-            tasks.spawn(write(client, topic, writer, config, log, Random(seed ^ writer as u64)));
+            tasks.spawn(write(client, topic, writer, config, log, Random(seed ^ writer as u64), open.subscribe()));
         }
         Writers { topic: topic.to_owned(), log, _tasks: tasks }
     }
@@ -147,13 +148,16 @@ async fn write(
     config: ProducerConfig,
     log: Arc<Mutex<Log>>,
     mut random: Random,
+    mut open: watch::Receiver<bool>,
 ) {
     let mut producer = Producer::new(&client, config);
     let mut deliveries = tokio::task::JoinSet::new();
     for batch in 0.. {
+        // What is on its way is sent again all the same.
+        let _ = open.wait_for(|open| *open).await;
         let partition = (batch % i64::from(PARTITIONS)) as i32;
         let count = 1 + random.below(3) as usize;
-        let fill = "x".repeat([10, 100, 1_000, 5_000][random.below(4) as usize]);
+        let fill = "x".repeat([10, 50, 200, 3_000][random.below(4) as usize]);
         let values: Vec<String> = (0..count).map(|i| format!("{writer} {batch} {i} {fill}")).collect();
         let first = {
             let mut log = log.lock().unwrap();
@@ -204,9 +208,10 @@ fn partitions(dir: &Path) -> Vec<PathBuf> {
     found
 }
 
-fn check_disk(dir: &Path, growing: bool) -> Found {
+/// Checks the folders whose name has this in it.
+fn check_disk(dir: &Path, part: &str, growing: bool) -> Found {
     let mut all = Found::default();
-    for partition in partitions(dir) {
+    for partition in partitions(dir).into_iter().filter(|path| path.to_string_lossy().contains(part)) {
         all += check_partition(&partition, growing).unwrap_or_else(|why| panic!("{why}"));
     }
     all
@@ -218,7 +223,7 @@ fn start(listen: &str, dir: &Path) -> Broker {
     for config in [
         // A record that is acknowledged is on disk.
         "log.flush.interval.messages=1",
-        "log.segment.bytes=60000",
+        "log.segment.bytes=40000",
         "log.retention.check.interval.ms=50",
         // The controller waits so long until it believes that the process before is dead.
         "broker.session.timeout.ms=150",
@@ -243,45 +248,53 @@ async fn what_was_acknowledged_survives_every_sigkill() {
     let address = broker.bootstrap.clone();
     let config = ClientConfig { backoff: Duration::from_millis(5), ..ClientConfig::default() };
     let client = Client::connect(std::slice::from_ref(&address), config).await.unwrap();
-    client.create_topic(SHORT, PARTITIONS, 1, &[("retention.bytes", "200000")]).await.unwrap();
-    let short = Writers::start(&client, SHORT, seed);
+    // Writers begin nothing new while the log is looked at.
+    let open = watch::Sender::new(true);
     let began = Instant::now();
-    let (mut checked, mut killed, mut found) = (0, 0, Found::default());
-    for round in 0..kills.div_ceil(ROUND) {
-        let topic = format!("kept-{round}");
-        client.create_topic(&topic, PARTITIONS, 1, &[]).await.unwrap();
-        let kept = Writers::start(&client, &topic, seed ^ (round as u64) << 32);
+    let (mut checked, mut killed, mut seen) = (0, 0, Found::default());
+    let rounds = kills.div_ceil(ROUND);
+    for round in 0..rounds {
+        // Of one of the topics retention takes the oldest segments away.
+        let topics = [("kept", None), ("short", Some(("retention.bytes", "100000")))];
+        let mut writers = Vec::new();
+        for (i, (name, config)) in topics.into_iter().enumerate() {
+            let name = format!("{name}-{round}");
+            client.create_topic(&name, PARTITIONS, 1, config.as_slice()).await.unwrap();
+            writers.push(Writers::start(&client, &name, seed ^ ((2 * round + i) as u64) << 32, &open));
+        }
         for _ in 0..ROUND.min(kills - killed) {
-            kept.wait_for_more(kept.acknowledged()).await;
-            tokio::time::sleep(Duration::from_micros(random.below(120_000))).await;
+            open.send_replace(true);
+            for writers in &writers {
+                writers.wait_for_more(writers.acknowledged()).await;
+            }
+            tokio::time::sleep(Duration::from_micros(random.below(80_000))).await;
             // Dropped is killed.
             drop(broker);
+            open.send_replace(false);
             killed += 1;
-            let t0 = Instant::now();
             broker = start(&address, dir.path());
-            let t1 = Instant::now();
-            found = check_disk(dir.path(), true);
-            let t2 = Instant::now();
-            checked += kept.check(&client).await;
-            let t3 = Instant::now();
-            short.check(&client).await;
-            eprintln!("TIMES start {:?} disk {:?} kept {:?} short {:?} acked {}", t1 - t0, t2 - t1, t3 - t2, t3.elapsed(), kept.acknowledged());
+            seen += check_disk(dir.path(), &format!("-{round}-"), true);
+            for writers in &writers {
+                checked += writers.check(&client).await;
+            }
         }
-        drop(kept);
-        // Nobody knows this address, so that what Kafka's tool sees is what recovery made of the last kill.
-        drop(broker);
-        killed += 1;
-        drop(start("127.0.0.1:0", dir.path()));
-        check_disk(dir.path(), false);
-        dump.read(&partitions(dir.path()));
-        broker = start(&address, dir.path());
+        drop(writers);
+        if round % DUMPED == DUMPED - 1 || round + 1 == rounds {
+            // Nobody knows this address: what is checked now is what recovery has made of the last kill.
+            drop(broker);
+            drop(start("127.0.0.1:0", dir.path()));
+            check_disk(dir.path(), "", false);
+            dump.read(&partitions(dir.path()));
+            broker = start(&address, dir.path());
+        }
     }
-    drop(short);
     broker.stop();
     // A clean stop is another way to leave the files.
-    let closed = check_disk(dir.path(), false);
+    let closed = check_disk(dir.path(), "", false);
     dump.read(&partitions(dir.path()));
     let seconds = began.elapsed().as_secs_f64();
-    println!("{killed} kills, {checked} acknowledged records found again in {seconds:.1} s; at the end {closed:?}, last seen {found:?}");
+    println!(
+        "{killed} kills in {seconds:.1} s: {checked} times an acknowledged record was found again; files seen {seen:?}, left {closed:?}"
+    );
     assert!(closed.segments > 2 * PARTITIONS as usize && closed.snapshots > 2, "{closed:?}");
 }

@@ -12,8 +12,8 @@ use std::time::Duration;
 use bellwether_conformance::history::{History, Judgement, Outcome, Promise, SentIndex};
 use serde_json::Value;
 
-pub use broker::{BELLWETHER, Broker};
 use broker::run;
+pub use broker::{BELLWETHER, Broker};
 
 /// The client library, pinned: its librdkafka is what the broker's version table was written for.
 const CONFLUENT_KAFKA: &str = "2.12.2";

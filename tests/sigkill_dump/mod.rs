@@ -45,7 +45,13 @@ impl Dump {
         let run = |files: &[String], options: &[&str]| {
             let mut tool = Command::new("java");
             // The heap's size is no concern of ours, its start is.
-            tool.args(["-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-cp", class_path, "kafka.tools.DumpLogSegments"]);
+            tool.args([
+                "-XX:TieredStopAtLevel=1",
+                "-XX:+UseSerialGC",
+                "-cp",
+                class_path,
+                "kafka.tools.DumpLogSegments",
+            ]);
             let output = tool.args(options).args(["--files", &files.join(",")]).output().expect("java");
             let (said, complained) =
                 (String::from_utf8_lossy(&output.stdout).into_owned(), String::from_utf8_lossy(&output.stderr));

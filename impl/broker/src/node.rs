@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use bellwether_trace::{Event, NodeId};
 use bellwether_wire::messages::{
-    AllocateProducerIdsResponse, AlterPartitionResponse, ApiKey, AssignReplicasToDirsResponse, BrokerHeartbeatResponse, BrokerRegistrationResponse,
+    AllocateProducerIdsResponse, AlterPartitionResponse, ApiKey, AssignReplicasToDirsResponse, BrokerHeartbeatResponse,
+    BrokerRegistrationResponse,
 };
 use bellwether_wire::{Request, RequestKind, ResponseError, ResponseKind, encode_response};
 use tokio::net::TcpListener;

@@ -166,7 +166,10 @@ impl Replica {
         let inner = &mut *self.inner.lock();
         if let Some(closed) = inner.closed {
             // The controller has not heard of it, or had nobody else.
-            if closed == ResponseError::KafkaStorageError && delta.state.leader == Some(self.node) && inner.at_close.is_none() {
+            if closed == ResponseError::KafkaStorageError
+                && delta.state.leader == Some(self.node)
+                && inner.at_close.is_none()
+            {
                 let _ = self.out.send(Outgoing::Failed(self.tp));
             }
             return false;

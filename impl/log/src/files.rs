@@ -326,13 +326,15 @@ impl Files {
     /// What [`Self::flush`] would do, to be done by somebody else: up to the last segment, or all with `end`. `None` if there
     /// is nothing to do.
     pub fn flush_job(&self, end: Option<i64>) -> Option<FlushJob> {
-        let last = self.segments.len() - 1;
-        let to = end.or_else(|| self.segments.last().map(|s| s.base_offset))?;
+        // Deleted: there is nothing.
+        let last = self.segments.len().checked_sub(1)?;
+        let active = self.segments.last()?.base_offset;
+        let to = end.unwrap_or(active);
         let dirty = self.segments.iter().enumerate().filter(|(i, s)| s.dirty && (end.is_some() || *i < last));
         let paths: Vec<_> = dirty.flat_map(|(_, s)| s.paths()).collect();
         let epochs = self.epochs_dirty.then(|| self.dir.join(checkpoint::EPOCHS));
-        let job =
-            FlushJob { paths: paths.into_iter().chain(epochs).collect(), dir: self.dir.clone(), to, cuts: self.cuts };
+        let paths = paths.into_iter().chain(epochs).collect();
+        let job = FlushJob { paths, dir: self.dir.clone(), to, active, cuts: self.cuts };
         (to > self.recovery_point && !self.failed).then_some(job)
     }
 
@@ -342,9 +344,8 @@ impl Files {
             return;
         }
         self.recovery_point = self.recovery_point.max(job.to);
-        let last = self.segments.len() - 1;
-        // The last one may have grown meanwhile.
-        self.segments.iter_mut().take(last).filter(|s| s.base_offset < job.to).for_each(|s| s.dirty = false);
+        // The one that grew may have grown more since, and even have ended.
+        self.segments.iter_mut().filter(|s| s.base_offset < job.active).for_each(|s| s.dirty = false);
     }
 
     fn sync_dir(&self) -> io::Result<()> {

@@ -12,6 +12,8 @@ pub struct FlushJob {
     pub(crate) paths: Vec<PathBuf>,
     pub(crate) dir: PathBuf,
     pub(crate) to: i64,
+    /// Where the segment began that grew when the job was made: what comes after it may not be on disk.
+    pub(crate) active: i64,
     pub(crate) cuts: u64,
 }
 

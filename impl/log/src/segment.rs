@@ -93,7 +93,8 @@ impl Segment {
         let (Some(offsets), Some(times)) = (Index::open(dir, base_offset)?, Index::open(dir, base_offset)?) else {
             return Ok(None);
         };
-        Self::with(dir, base_offset, offsets, times).map(Some)
+        // Whoever may be trusted was brought to the disk.
+        Ok(Some(Segment { dirty: false, ..Self::with(dir, base_offset, offsets, times)? }))
     }
 
     /// Appends a batch whose header says what the log made of it, and to the indexes what they are due after so many

@@ -70,7 +70,12 @@ impl Controller {
     }
 
     /// Event `elect`.
-    pub(super) fn lead(&mut self, tp: TopicPartition, leader: NodeId, unclean: bool) -> Decision<Result<(), ResponseError>> {
+    pub(super) fn lead(
+        &mut self,
+        tp: TopicPartition,
+        leader: NodeId,
+        unclean: bool,
+    ) -> Decision<Result<(), ResponseError>> {
         let Some(state) = self.image.partition(tp) else {
             return self.reply(Err(ResponseError::UnknownTopicOrPartition));
         };
