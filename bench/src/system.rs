@@ -112,7 +112,7 @@ impl Cluster {
             return Ok(());
         }
         topic::create(&self.bootstrap, self.nodes as i16)?;
-        topic::leaders(&self.bootstrap, self.nodes).map(|_| ())
+        topic::await_leaders(&self.bootstrap, self.nodes)
     }
 }
 

@@ -134,6 +134,21 @@ pub(crate) fn leaders(bootstrap: &str, replicas: usize) -> anyhow::Result<BTreeM
     }
 }
 
+/// Waits until the leaders serve: Kafka's controller tells clients of a leader before that one knows that it is.
+pub(crate) fn await_leaders(bootstrap: &str, replicas: usize) -> anyhow::Result<()> {
+    let began = Instant::now();
+    for (address, partitions) in leaders(bootstrap, replicas)? {
+        let mut connection = Connection::open(&address)?;
+        while let Err(why) = ends(&mut connection, &partitions) {
+            if began.elapsed() > Duration::from_secs(15) {
+                return Err(why);
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+    Ok(())
+}
+
 /// The end of these partitions' logs. Requests of a connection are taken in in order, so this tells what came before it.
 pub(crate) fn ends(connection: &mut Connection, partitions: &[i32]) -> anyhow::Result<Vec<i64>> {
     let mut topic = ListOffsetsTopic::default();
@@ -146,7 +161,7 @@ pub(crate) fn ends(connection: &mut Connection, partitions: &[i32]) -> anyhow::R
     let mut request = ListOffsetsRequest::default();
     request.replica_id = (-1).into();
     request.topics = vec![topic];
-    let ResponseKind::ListOffsets(response) = connection.call(2, request)? else {
+    let ResponseKind::ListOffsets(response) = connection.call(5, request)? else {
         bail!("not an answer to ListOffsets")
     };
     let found = &response.topics.first().context("no topic")?.partitions;
