@@ -155,3 +155,66 @@ impl<'a> Reader<'a> {
         self.take(size).map(|_| ())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bellwether_wire::messages::ProduceResponse;
+    use bellwether_wire::messages::produce_response::{PartitionProduceResponse, TopicProduceResponse};
+    use bellwether_wire::{ApiKey, FetchPartition as Place, FetchReply, FetchTopic as Topic};
+    use bellwether_wire::{decode_request, encode_fetch, encode_response};
+
+    use super::*;
+
+    #[test]
+    fn a_produce_request_is_one_that_a_broker_takes_under_the_number_it_was_given() {
+        let mut frame = produce(&[0, 3], -1, 1000, 4).unwrap();
+        number(&mut frame, 77);
+        let request = decode_request(Bytes::from(frame).slice(4..)).unwrap();
+        assert_eq!((request.api_key, request.version, request.correlation_id), (ApiKey::Produce, PRODUCE, 77));
+        let RequestKind::Produce(body) = request.body else { panic!("{:?}", request.body) };
+        let partitions = &body.topic_data[0].partition_data;
+        assert_eq!(partitions.iter().map(|p| p.index).collect::<Vec<_>>(), [0, 3]);
+        let batches = batch::split(partitions[1].records.as_ref().unwrap(), true).unwrap();
+        let records = batch::records(&batches[0]).unwrap();
+        assert!(records.len() == 4 && records.iter().all(|r| r.value.as_ref().is_some_and(|v| v.len() == 1000)));
+        assert_ne!(records[0].value, records[1].value);
+    }
+
+    fn produced(error: i16) -> anyhow::Result<()> {
+        let mut topic = TopicProduceResponse::default();
+        topic.name = TopicName(StrBytes::from_static_str(TOPIC));
+        for code in [0, error] {
+            topic.partition_responses.push(PartitionProduceResponse::default().with_error_code(code));
+        }
+        let response = ProduceResponse::default().with_responses(vec![topic]);
+        check_produced(&encode_response(ApiKey::Produce, PRODUCE, 5, None, &response.into()).unwrap()[4..])
+    }
+
+    #[test]
+    fn an_error_of_any_partition_is_seen() {
+        produced(0).unwrap();
+        assert!(produced(19).unwrap_err().to_string().contains("error 19"));
+    }
+
+    #[test]
+    fn a_fetch_response_is_read_batch_by_batch_and_a_cut_one_ends_before_the_cut() {
+        let records: Vec<_> = (0..3).map(|_| (None, Some(noise(50, 1)), 0)).collect();
+        let batch = batch::build(&records, -1, -1, -1);
+        let mut second = batch.to_vec();
+        second[..8].copy_from_slice(&3i64.to_be_bytes());
+        let cut = batch.slice(..70);
+        let place = |index, records| Place { index, records, ..Place::default() };
+        let partitions = vec![place(2, vec![batch, second.into(), cut]), place(4, vec![])];
+        let topics = vec![Topic { name: TOPIC.into(), id: 0, partitions }];
+        let reply = FetchReply { topics, ..FetchReply::default() };
+        let frame = encode_fetch(FETCH, 1, None, &reply).unwrap().concat();
+        let mut found = Vec::new();
+        fetched(&frame[4..], |f| {
+            found.push((f.partition, f.next, f.records));
+            Ok(())
+        })
+        .unwrap();
+        assert_eq!(found, [(2, Some(6), 6), (4, None, 0)]);
+        assert!(fetched(&frame[4..frame.len() - 1], |_| Ok(())).is_err());
+    }
+}
