@@ -100,7 +100,7 @@ pub fn action_of<L: Log>(names: &Names, state: &State<L>, node: NodeId, event: &
             one(Action::ProposeIsr { broker: at(node)?, isr })
         }
         Event::LearnIsr { .. } => one(Action::LearnIsr { broker: at(node)? }),
-        Event::End { .. } | Event::Create { .. } => Ok(vec![]),
+        Event::End { .. } | Event::Create { .. } | Event::DeleteTopic { .. } => Ok(vec![]),
     }
 }
 

@@ -258,6 +258,13 @@ pub enum Event {
         /// The partitions that changed: all of the topic if min.insync.replicas did.
         changes: Vec<Change>,
     },
+    /// The controller deletes a topic. Nothing is promised of its partitions from here on: their stories end.
+    DeleteTopic {
+        /// The topic.
+        topic: TopicId,
+        /// Where in the metadata log.
+        metadata_offset: i64,
+    },
     /// The controller moves the leadership of a partition, on request.
     Elect {
         /// Whoever asked allows a leader that is in neither ISR nor ELR, if the partition has none (ElectLeaders UNCLEAN).
@@ -460,6 +467,7 @@ impl Event {
             Event::ShutDown { .. } => "shut-down",
             Event::Reassign { .. } => "reassign",
             Event::Configure { .. } => "configure",
+            Event::DeleteTopic { .. } => "delete-topic",
             Event::Elect { .. } => "elect",
             Event::AlterPartition { .. } => "alter-partition",
             Event::Apply { .. } => "apply",
@@ -487,7 +495,8 @@ impl Event {
             | Event::Fence { .. }
             | Event::Unfence { .. }
             | Event::ShutDown { .. }
-            | Event::Configure { .. } => None,
+            | Event::Configure { .. }
+            | Event::DeleteTopic { .. } => None,
             Event::Elect { change, .. } | Event::Reassign { change, .. } => Some(change.tp),
             Event::Create { tp, .. }
             | Event::AlterPartition { tp, .. }

@@ -209,6 +209,8 @@ impl Broker {
         let node = self.config.node_id;
         let _telling = self.telling.lock();
         let here: BTreeSet<TopicPartition> = self.replicas.read().keys().copied().collect();
+        // First, since a new topic may have the name, and wants the folders.
+        self.delete_replicas(only.unwrap_or(&here));
         let deltas: BTreeMap<TopicPartition, _> = {
             let image = self.image.read();
             let delta = |tp: TopicPartition| {
@@ -239,6 +241,25 @@ impl Broker {
                 }
             }
         }
+    }
+
+    /// Gives up the replicas among these whose topic was deleted. A log of whose topic the metadata log says nothing is left
+    /// alone: that it was deleted would have to stand there.
+    fn delete_replicas(&self, among: &BTreeSet<TopicPartition>) {
+        let gone: Vec<_> = {
+            let (image, replicas) = (self.image.read(), self.replicas.read());
+            let gone = among.iter().filter(|tp| image.is_deleted(tp.topic));
+            gone.filter_map(|tp| replicas.get(tp).cloned()).collect()
+        };
+        if gone.is_empty() {
+            return;
+        }
+        for replica in &gone {
+            if replica.delete() {
+                self.replicas.write().remove(&replica.tp);
+            }
+        }
+        self.write_checkpoint();
     }
 
     fn replica_or_new(&self, topic: &str, tp: TopicPartition) -> Result<Arc<Replica>, bellwether_log::LogError> {

@@ -3,24 +3,23 @@
 //! There is one controller, in epoch 1. Brokers fetch its log with epochs and divergence all the same, so that a quorum can take its place.
 
 pub(crate) mod admin;
+mod topics;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bellwether_core::{
-    AlterPartition, Controller, ControllerConfig, CreateTopic, Decision, Heartbeat, MetadataImage, MetadataRecord,
-    Millis, Registration, TopicDefaults,
+    AlterPartition, Controller, ControllerConfig, Decision, Heartbeat, MetadataImage, MetadataRecord, Millis,
+    Registration, TopicDefaults,
 };
 use bellwether_log::{EpochCache, Log, LogConfig};
 use bellwether_trace::{ErrorCode, IsrMember, NodeId, TopicId, TopicPartition};
 use bellwether_wire::messages::{
     self, AllocateProducerIdsRequest, AllocateProducerIdsResponse, AlterPartitionRequest, AlterPartitionResponse,
     BrokerHeartbeatRequest, BrokerHeartbeatResponse, BrokerRegistrationRequest, BrokerRegistrationResponse,
-    CreateTopicsRequest, CreateTopicsResponse, FetchRequest,
+    FetchRequest,
 };
-use bellwether_wire::{
-    Batch, FetchPartition, FetchReply, FetchTopic, ResponseError, StrBytes, Uuid, batch, encode_fetch,
-};
+use bellwether_wire::{Batch, FetchPartition, FetchReply, FetchTopic, ResponseError, batch, encode_fetch};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -45,6 +44,7 @@ pub(crate) const CONTROLLER_EPOCH: i32 = 1;
 
 pub(crate) struct ControllerNode {
     pub(crate) node: NodeId,
+    config: Config,
     sink: Arc<TraceSink>,
     clock: Clock,
     inner: Mutex<Inner>,
@@ -91,7 +91,7 @@ impl ControllerNode {
             log.set_epochs(epochs.entries()).map_err(StartError::Metadata)?;
         }
         let inner = Inner { controller, log, epochs, bells: Bells::default(), failed: false };
-        Ok(ControllerNode { node: config.node_id, sink, clock, inner: Mutex::new(inner) })
+        Ok(ControllerNode { node: config.node_id, config: config.clone(), sink, clock, inner: Mutex::new(inner) })
     }
 
     /// Fences brokers whose session ended, for ever.
@@ -300,59 +300,6 @@ impl ControllerNode {
                 answer.partitions.push(data);
             }
             response.topics.push(answer);
-        }
-        response
-    }
-
-    /// CreateTopics.
-    pub(crate) fn create_topics(&self, request: &CreateTopicsRequest) -> CreateTopicsResponse {
-        use messages::create_topics_response::{CreatableTopicConfigs, CreatableTopicResult};
-        let topic = |t: &messages::create_topics_request::CreatableTopic| CreateTopic {
-            name: t.name.to_string(),
-            id: TopicId(Uuid::new_v4().as_u128()),
-            num_partitions: t.num_partitions,
-            replication_factor: t.replication_factor,
-            assignments: t
-                .assignments
-                .iter()
-                .map(|a| (a.partition_index, a.broker_ids.iter().map(|id| id.0).collect()))
-                .collect(),
-            configs: t.configs.iter().map(|c| (c.name.to_string(), c.value.as_ref().map(|v| v.to_string()))).collect(),
-        };
-        let topics = request.topics.iter().map(topic).collect();
-        let outcome = self.decide(|c, _| c.create_topics(topics, request.validate_only));
-        let mut response = CreateTopicsResponse::default();
-        let mut outcomes = outcome.map(Vec::into_iter);
-        for topic in &request.topics {
-            let mut result = CreatableTopicResult::default();
-            result.name = topic.name.clone();
-            (result.num_partitions, result.replication_factor) = (-1, -1);
-            match &mut outcomes {
-                Err(error) => result.error_code = error.code(),
-                Ok(outcomes) => match outcomes.next() {
-                    Some(Ok(created)) => {
-                        if !request.validate_only {
-                            result.topic_id = Uuid::from_u128(created.id.0);
-                        }
-                        result.num_partitions = created.num_partitions;
-                        result.replication_factor = created.replication_factor;
-                        let config = |(name, value): (String, String)| {
-                            let mut config = CreatableTopicConfigs::default();
-                            (config.name, config.value) = (StrBytes::from(name), Some(StrBytes::from(value)));
-                            // DYNAMIC_TOPIC_CONFIG
-                            config.config_source = 1;
-                            config
-                        };
-                        result.configs = Some(created.configs.into_iter().map(config).collect());
-                    }
-                    Some(Err(refused)) => {
-                        result.error_code = refused.error.code();
-                        result.error_message = Some(StrBytes::from(refused.message));
-                    }
-                    None => result.error_code = ResponseError::UnknownServerError.code(),
-                },
-            }
-            response.topics.push(result);
         }
         response
     }

@@ -23,7 +23,7 @@ use crate::error::StartError;
 use crate::server::{self, Answer, Service};
 use crate::sink::TraceSink;
 use crate::store::Store;
-use crate::{admin, describe_configs, fetch, produce};
+use crate::{admin, describe_configs, fetch, metadata, produce, topics};
 
 /// How long a broker that stops waits for the controller to let it go.
 const SHUTDOWN_PATIENCE: Duration = Duration::from_millis(1500);
@@ -192,7 +192,7 @@ impl Service for NodeService {
             self.sink.observe(lamport);
         }
         let response = match body {
-            RequestKind::ApiVersions(_) => apis::api_versions_response(),
+            RequestKind::ApiVersions(_) => self.api_versions(version),
             RequestKind::Fetch(request)
                 if request.topics.first().is_some_and(|t| t.topic_id.as_u128() == METADATA_TOPIC) =>
             {
@@ -214,6 +214,14 @@ impl Service for NodeService {
             }
             RequestKind::CreateTopics(request) if self.broker.is_none() => match &self.controller {
                 Some(controller) => controller.create_topics(&request).into(),
+                None => return Answer::Close,
+            },
+            RequestKind::DeleteTopics(request) if self.broker.is_none() => match &self.controller {
+                Some(controller) => controller.delete_topics(&request).into(),
+                None => return Answer::Close,
+            },
+            RequestKind::CreatePartitions(request) if self.broker.is_none() => match &self.controller {
+                Some(controller) => controller.create_partitions(&request).into(),
                 None => return Answer::Close,
             },
             body => return self.broker_answer(version, correlation_id, lamport, body).await,
@@ -238,6 +246,12 @@ impl NodeService {
                 Answer::Close
             }
         }
+    }
+
+    fn api_versions(&self, version: i16) -> ResponseKind {
+        let image = self.broker.as_ref().map(|broker| broker.image.read());
+        let (elr, offset) = image.map_or((false, -1), |image| (image.elr(), image.offset()));
+        apis::api_versions_response(version, elr, offset)
     }
 
     fn controller_response(&self, body: &RequestKind) -> ResponseKind {
@@ -299,16 +313,38 @@ impl NodeService {
             RequestKind::Metadata(request) => {
                 let broker = broker.clone();
                 later(async move {
-                    let body = apis::metadata(&broker, version, &request).await.into();
+                    let body = metadata::metadata(&broker, version, &request).await.into();
                     broker.encode(api_key, version, correlation_id, lamport, body)
                 })
             }
             RequestKind::CreateTopics(request) => {
                 let broker = broker.clone();
                 later(async move {
-                    let body = apis::create_topics(&broker, &request).await.into();
+                    let body = topics::create_topics(&broker, &request).await.into();
                     broker.encode(api_key, version, correlation_id, lamport, body)
                 })
+            }
+            RequestKind::DeleteTopics(request) => {
+                let broker = broker.clone();
+                later(async move {
+                    let body = topics::delete_topics(&broker, version, request).await.into();
+                    broker.encode(api_key, version, correlation_id, lamport, body)
+                })
+            }
+            RequestKind::CreatePartitions(request) => {
+                let broker = broker.clone();
+                later(async move {
+                    let body = topics::create_partitions(&broker, &request).await.into();
+                    broker.encode(api_key, version, correlation_id, lamport, body)
+                })
+            }
+            RequestKind::DescribeCluster(request) => {
+                let body = metadata::describe_cluster(broker, &request).into();
+                self.encode(api_key, version, correlation_id, lamport, &body)
+            }
+            RequestKind::DescribeTopicPartitions(request) => {
+                let body = metadata::describe_topic_partitions(broker, &request).into();
+                self.encode(api_key, version, correlation_id, lamport, &body)
             }
             RequestKind::DescribeConfigs(request) => {
                 let body = describe_configs::describe_configs(broker, &request).into();

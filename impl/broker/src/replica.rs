@@ -183,6 +183,15 @@ impl Replica {
         removed
     }
 
+    /// The topic was deleted: the log goes, and nothing is served from now on. False if the log could not be deleted.
+    pub(crate) fn delete(self: &Arc<Self>) -> bool {
+        let inner = &mut *self.inner.lock();
+        inner.partition.on_deleted(&mut inner.fx);
+        let done = self.carry_out(inner, &[]).is_ok();
+        inner.closed = Some(ResponseError::UnknownTopicOrPartition);
+        done
+    }
+
     /// Appends a producer's batch. `None`: the outcome goes to place `slot` of `call` later.
     pub(crate) fn produce(
         self: &Arc<Self>,

@@ -24,21 +24,25 @@ const fn range(key: ApiKey, min: i16, max: i16) -> VersionRange {
 /// What a broker advertises to clients. Produce is advertised from version 0 although only 3 and later are served, as
 /// Kafka does (KAFKA-18659): older librdkafka otherwise takes every compression for unsupported.
 pub const SUPPORTED: &[VersionRange] = &[
-    VersionRange { key: ApiKey::Produce, min: 0, max: 11, served_from: 3 },
-    range(ApiKey::Fetch, 4, 17),
-    range(ApiKey::ListOffsets, 1, 8),
-    range(ApiKey::Metadata, 0, 12),
+    VersionRange { key: ApiKey::Produce, min: 0, max: 13, served_from: 3 },
+    range(ApiKey::Fetch, 4, 18),
+    range(ApiKey::ListOffsets, 1, 10),
+    range(ApiKey::Metadata, 0, 13),
     range(ApiKey::FindCoordinator, 0, 4),
     range(ApiKey::ApiVersions, 0, 4),
     range(ApiKey::CreateTopics, 2, 7),
-    range(ApiKey::InitProducerId, 0, 4),
+    range(ApiKey::DeleteTopics, 1, 6),
+    range(ApiKey::InitProducerId, 0, 5),
     range(ApiKey::OffsetForLeaderEpoch, 2, 4),
     range(ApiKey::DescribeConfigs, 1, 4),
     range(ApiKey::AlterConfigs, 0, 2),
+    range(ApiKey::CreatePartitions, 0, 3),
     range(ApiKey::ElectLeaders, 0, 2),
     range(ApiKey::IncrementalAlterConfigs, 0, 1),
     range(ApiKey::AlterPartitionReassignments, 0, 1),
     range(ApiKey::ListPartitionReassignments, 0, 0),
+    range(ApiKey::DescribeCluster, 0, 2),
+    range(ApiKey::DescribeTopicPartitions, 0, 0),
 ];
 
 /// What nodes of a cluster serve to each other, besides [`SUPPORTED`].
@@ -150,6 +154,10 @@ bodies! {
     IncrementalAlterConfigs IncrementalAlterConfigsRequest IncrementalAlterConfigsResponse,
     AlterPartitionReassignments AlterPartitionReassignmentsRequest AlterPartitionReassignmentsResponse,
     ListPartitionReassignments ListPartitionReassignmentsRequest ListPartitionReassignmentsResponse,
+    DeleteTopics DeleteTopicsRequest DeleteTopicsResponse,
+    CreatePartitions CreatePartitionsRequest CreatePartitionsResponse,
+    DescribeCluster DescribeClusterRequest DescribeClusterResponse,
+    DescribeTopicPartitions DescribeTopicPartitionsRequest DescribeTopicPartitionsResponse,
 }
 
 fn encode(body: &impl Encodable, version: i16, out: &mut Vec<u8>) -> Result<(), String> {

@@ -87,6 +87,10 @@ impl Walker<'_> {
                 }
             }
             Kind::Struct(schema) => self.structure(schema),
+            Kind::NullableStruct(schema) => match i8::from_be_bytes(self.take(name)?) {
+                ..0 => Ok(()),
+                0.. => self.structure(schema),
+            },
         }
     }
 

@@ -21,6 +21,8 @@ pub(crate) enum Kind {
     Array(&'static Kind),
     /// Fields in a row, and tagged fields after them in flexible versions.
     Struct(&'static Schema),
+    /// A byte, and such fields after it unless it is negative: then it is null (KIP-893).
+    NullableStruct(&'static Schema),
 }
 
 use Kind::*;
@@ -104,4 +106,8 @@ tables! {
     IncrementalAlterConfigs incremental_alter_configs,
     AlterConfigs alter_configs,
     DescribeConfigs describe_configs,
+    DeleteTopics delete_topics,
+    CreatePartitions create_partitions,
+    DescribeCluster describe_cluster,
+    DescribeTopicPartitions describe_topic_partitions,
 }

@@ -83,6 +83,17 @@ pub(super) const KEYS: &[Key] = &[
         |c| Some(c.rebalance_secs.to_string()),
     ),
     key("auto.create.topics.enable", |c, v| boolean(v).map(|b| c.auto_create = b), |c| Some(c.auto_create.to_string())),
+    key("delete.topic.enable", |c, v| boolean(v).map(|b| c.delete_topics = b), |c| Some(c.delete_topics.to_string())),
+    key(
+        "max.request.partition.size.limit",
+        |c, v| number(v, 1, i32::MAX).map(|n| c.partition_limit = n),
+        |c| Some(c.partition_limit.to_string()),
+    ),
+    key(
+        "max.incremental.fetch.session.cache.slots",
+        |c, v| number(v, 0, i32::MAX as usize).map(|n| c.fetch_sessions = n),
+        |c| Some(c.fetch_sessions.to_string()),
+    ),
     key(
         "broker.session.timeout.ms",
         |c, v| number(v, 1, u64::MAX).map(|n| c.session_timeout_ms = n),

@@ -13,7 +13,9 @@ mod configs;
 mod create;
 mod election;
 mod offline;
+mod place;
 mod reassign;
+mod topics;
 
 use std::collections::BTreeMap;
 

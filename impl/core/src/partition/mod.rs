@@ -9,6 +9,7 @@
 //! that is longer.
 
 mod consumer;
+mod delete;
 mod fetch;
 mod follower;
 mod isr;

@@ -3,8 +3,8 @@
 mod admin;
 
 pub(in crate::schema) use admin::{
-    alter_configs, alter_partition_reassignments, describe_configs, elect_leaders, incremental_alter_configs,
-    list_partition_reassignments,
+    alter_configs, alter_partition_reassignments, create_partitions, delete_topics, describe_cluster, describe_configs,
+    describe_topic_partitions, elect_leaders, incremental_alter_configs, list_partition_reassignments,
 };
 
 /// `ApiVersionsRequest`.
