@@ -1,5 +1,8 @@
 //! The client APIs that only look things up: versions, offsets, epochs, producer ids, coordinators.
 
+use std::collections::BTreeSet;
+
+use bellwether_wire::messages::list_offsets_request::ListOffsetsPartition;
 use bellwether_wire::messages::{
     self, ApiVersionsResponse, BrokerId, FindCoordinatorRequest, FindCoordinatorResponse, InitProducerIdRequest,
     InitProducerIdResponse, ListOffsetsRequest, ListOffsetsResponse, OffsetForLeaderEpochRequest,
@@ -15,6 +18,8 @@ use crate::link::next_producer_id;
 const LATEST: i64 = -1;
 const EARLIEST: i64 = -2;
 const MAX_TIMESTAMP: i64 = -3;
+const EARLIEST_LOCAL: i64 = -4;
+const LATEST_TIERED: i64 = -5;
 
 /// The versions that a broker advertises.
 pub(crate) fn api_versions() -> Vec<ApiVersion> {
@@ -73,10 +78,20 @@ pub(crate) fn api_versions_response(version: i16, elr: bool, metadata_offset: i6
     body.into()
 }
 
-/// ListOffsets: the latest, the earliest, the first at or after a time, or the one with the largest timestamp.
-pub(crate) fn list_offsets(broker: &Broker, request: &ListOffsetsRequest) -> ListOffsetsResponse {
+/// ListOffsets: the latest, the earliest, the first at or after a time, or the one with the largest timestamp; and where the local
+/// log begins and the remote one ends, which is as without tiered storage. UNSUPPORTED_VERSION for a name that the version does
+/// not have, INVALID_REQUEST for a partition that is named twice.
+pub(crate) fn list_offsets(broker: &Broker, version: i16, request: &ListOffsetsRequest) -> ListOffsetsResponse {
     use messages::list_offsets_response::{ListOffsetsPartitionResponse, ListOffsetsTopicResponse};
     let mut response = ListOffsetsResponse::default();
+    let mut seen = BTreeSet::new();
+    let mut twice = BTreeSet::new();
+    for (topic, partition) in request.topics.iter().flat_map(|t| t.partitions.iter().map(move |p| (t, p))) {
+        let tp = (topic.name.as_str(), partition.partition_index);
+        if !seen.insert(tp) {
+            twice.insert(tp);
+        }
+    }
     for asked in &request.topics {
         let mut topic = ListOffsetsTopicResponse::default();
         topic.name = asked.name.clone();
@@ -84,34 +99,64 @@ pub(crate) fn list_offsets(broker: &Broker, request: &ListOffsetsRequest) -> Lis
             let mut answer = ListOffsetsPartitionResponse::default();
             answer.partition_index = partition.partition_index;
             (answer.offset, answer.timestamp, answer.leader_epoch) = (-1, -1, -1);
-            let found = broker.replica_by_name(&asked.name, partition.partition_index).and_then(|replica| {
-                replica.ask(partition.current_leader_epoch, |p, log| {
-                    let epoch_at = |offset| p.epochs().epoch_at(offset).unwrap_or(-1);
-                    let lookup = match partition.timestamp {
-                        LATEST => {
-                            let latest = p.latest_offset()?;
-                            return Ok(Some((latest, -1, p.leader_epoch())));
-                        }
-                        EARLIEST => return Ok(Some((p.log_start(), -1, epoch_at(p.log_start())))),
-                        MAX_TIMESTAMP => log.max_timestamp(),
-                        timestamp if timestamp >= 0 => log.offset_for_timestamp(timestamp),
-                        _ => return Err(ResponseError::UnsupportedVersion),
-                    };
-                    let latest = p.latest_offset()?;
-                    let found = lookup.map_err(|_| ResponseError::KafkaStorageError)?;
-                    Ok(found.filter(|f| f.offset < latest).map(|f| (f.offset, f.timestamp, f.leader_epoch)))
-                })
-            });
+            let unsupported = match partition.timestamp {
+                EARLIEST..0 => false,
+                MAX_TIMESTAMP => version < 7,
+                EARLIEST_LOCAL => version < 8,
+                LATEST_TIERED => version < 9,
+                timestamp => timestamp < 0,
+            };
+            let found = if twice.contains(&(asked.name.as_str(), partition.partition_index)) {
+                Err(ResponseError::InvalidRequest)
+            } else if unsupported {
+                Err(ResponseError::UnsupportedVersion)
+            } else {
+                find_offset(broker, request, &asked.name, partition)
+            };
             match found {
                 Ok(Some(found)) => (answer.offset, answer.timestamp, answer.leader_epoch) = found,
                 Ok(None) => {}
                 Err(error) => answer.error_code = error.code(),
+            }
+            if version < 4 {
+                // Not there yet: the default, or the answer cannot be encoded.
+                answer.leader_epoch = -1;
             }
             topic.partitions.push(answer);
         }
         response.topics.push(topic);
     }
     response
+}
+
+/// Offset, timestamp and leader epoch.
+type Found = Option<(i64, i64, i32)>;
+
+fn find_offset(
+    broker: &Broker,
+    request: &ListOffsetsRequest,
+    topic: &str,
+    partition: &ListOffsetsPartition,
+) -> Result<Found, ResponseError> {
+    let replica = broker.replica_by_name(topic, partition.partition_index)?;
+    replica.ask(partition.current_leader_epoch, |p, log| {
+        let epoch_at = |offset| p.epochs().epoch_at(offset).unwrap_or(-1);
+        let lookup = match partition.timestamp {
+            LATEST => {
+                let latest = p.latest_offset()?;
+                // A replica sees all of the log, a consumer what is committed.
+                let latest = if request.replica_id.0 == -1 { latest } else { p.log_end() };
+                return Ok(Some((latest, -1, p.leader_epoch())));
+            }
+            EARLIEST | EARLIEST_LOCAL => return Ok(Some((p.log_start(), -1, epoch_at(p.log_start())))),
+            LATEST_TIERED => return Ok(None),
+            MAX_TIMESTAMP => log.max_timestamp(),
+            timestamp => log.offset_for_timestamp(timestamp),
+        };
+        let latest = p.latest_offset()?;
+        let found = lookup.map_err(|_| ResponseError::KafkaStorageError)?;
+        Ok(found.filter(|f| f.offset < latest).map(|f| (f.offset, f.timestamp, f.leader_epoch)))
+    })
 }
 
 /// OffsetForLeaderEpoch: where an epoch ends in the leader's log (KIP-320).
@@ -144,12 +189,17 @@ pub(crate) fn offset_for_leader_epoch(
     response
 }
 
-/// InitProducerId, for producers without transactions.
+/// InitProducerId, for producers without transactions. INVALID_REQUEST for an empty transactional id, and for half of a producer
+/// id and epoch.
 pub(crate) async fn init_producer_id(broker: &Broker, request: &InitProducerIdRequest) -> InitProducerIdResponse {
     let mut response = InitProducerIdResponse::default();
-    let id = match request.transactional_id {
+    let half = (request.producer_id.0 == -1) != (request.producer_epoch == -1);
+    let id = match &request.transactional_id {
+        Some(id) if id.is_empty() => Err(ResponseError::InvalidRequest),
+        _ if half => Err(ResponseError::InvalidRequest),
         // There is no transaction coordinator on any node.
         Some(_) => Err(ResponseError::NotCoordinator),
+        // Whatever id it had: it gets a new one (`TransactionCoordinator.handleInitProducerId`).
         None => next_producer_id(broker).await,
     };
     match id {

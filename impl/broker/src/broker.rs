@@ -7,10 +7,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use bellwether_core::{MetadataImage, Partition, TopicDefaults};
+use bellwether_core::{FetchSessions, MetadataImage, Partition, TopicDefaults};
 use bellwether_trace::{RecoveredLog, TopicId, TopicPartition};
 use bellwether_wire::messages::ApiKey;
-use bellwether_wire::{ResponseError, ResponseKind, encode_response};
+use bellwether_wire::{ResponseError, ResponseKind, Uuid, encode_response};
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::{mpsc, watch};
@@ -51,6 +51,7 @@ pub(crate) struct Broker {
     pub(crate) signals: mpsc::UnboundedSender<Signal>,
     pub(crate) producer_ids: tokio::sync::Mutex<Range<i64>>,
     pub(crate) followers: Followers,
+    pub(crate) fetch_sessions: Mutex<FetchSessions>,
     replicas: RwLock<HashMap<TopicPartition, Arc<Replica>>>,
     /// Held while partitions are told of the image: what is older may not come after what is newer, or a replica that is
     /// removed would be made again.
@@ -106,6 +107,7 @@ impl Broker {
             signals,
             producer_ids: tokio::sync::Mutex::new(0..0),
             followers: Followers::default(),
+            fetch_sessions: Mutex::new(FetchSessions::new(config.fetch_sessions)),
             replicas: RwLock::new(replicas),
             telling: Mutex::new(()),
             store,
@@ -201,6 +203,20 @@ impl Broker {
         let topic = image.topic(tp.topic).ok_or(ResponseError::UnknownTopicId)?;
         let known = topic.partitions.contains_key(&tp.partition);
         Err(if known { ResponseError::NotLeaderOrFollower } else { ResponseError::UnknownTopicOrPartition })
+    }
+
+    /// The replica of a partition that a request names by its topic's id, or by its name.
+    pub(crate) fn replica_of(
+        &self,
+        by_id: bool,
+        name: &str,
+        id: Uuid,
+        partition: i32,
+    ) -> Result<Arc<Replica>, ResponseError> {
+        match by_id {
+            true => self.replica_by_id(TopicPartition { topic: TopicId(id.as_u128()), partition }),
+            false => self.replica_by_name(name, partition),
+        }
     }
 
     /// Tells partitions what the image says of them: those of `only` that have a replica here, or all. A partition that is new

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use bellwether_core::{ConsumerFetch, FetchIn};
+use bellwether_core::{ConsumerFetch, FetchIn, SessionFetch, SessionPartition, SessionRequest, SessionTopic};
 use bellwether_trace::{ErrorCode, FetchAnswer, NodeId, TopicId, TopicPartition};
 use bellwether_wire::messages::{ApiKey, FetchRequest};
-use bellwether_wire::{FetchPartition, FetchReply, FetchTopic, ResponseError, encode_fetch};
+use bellwether_wire::{FetchPartition, FetchReply, FetchTopic, ResponseError, Uuid, encode_fetch};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -16,6 +16,7 @@ use tokio::time::Instant;
 
 use crate::bells::Bell;
 use crate::broker::Broker;
+use crate::leaders::Leaders;
 use crate::replica::{Replica, token};
 use crate::server::Answer;
 
@@ -26,6 +27,8 @@ struct Head {
     correlation_id: i32,
     lamport: Option<u64>,
     reply: FetchReply,
+    /// A consumer's session, if it has one.
+    session: Option<SessionFetch>,
 }
 
 /// A partition that a consumer asks for.
@@ -52,13 +55,8 @@ pub(crate) fn fetch(
     request: FetchRequest,
 ) -> Answer {
     let follower = if version >= 15 { request.replica_state.replica_id.0 } else { request.replica_id.0 };
-    let head = Head { broker: broker.clone(), version, correlation_id, lamport, reply: FetchReply::default() };
-    if request.session_id != 0 && request.session_epoch > 0 {
-        // We never open a session: every fetch is a full one (KIP-227).
-        let mut head = head;
-        head.reply.error_code = ResponseError::FetchSessionIdNotFound.code();
-        return head.answer();
-    }
+    let head =
+        Head { broker: broker.clone(), version, correlation_id, lamport, reply: FetchReply::default(), session: None };
     let deadline = Instant::now() + Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0));
     match follower {
         0.. => follow(head, follower, deadline, request),
@@ -69,31 +67,45 @@ pub(crate) fn fetch(
 fn consume(mut head: Head, deadline: Instant, request: FetchRequest) -> Answer {
     let min_bytes = usize::try_from(request.min_bytes).unwrap_or(0);
     let max_bytes = usize::try_from(request.max_bytes).unwrap_or(0).min(head.broker.config.fetch_max_bytes);
-    let mut asked = Vec::new();
     // From version 11 on a consumer names its rack, and may be served by any replica (KIP-392).
     let any_replica = head.version >= 11;
     let in_rack = match any_replica && head.broker.config.rack_aware_reads {
         true => head.broker.image.read().unfenced_in_rack(&request.rack_id),
         false => Vec::new(),
     };
-    for topic in request.topics {
-        let (name, id) = head.topic(&topic.topic, topic.topic_id.as_u128());
-        let mut partitions = Vec::with_capacity(topic.partitions.len());
-        for partition in topic.partitions {
-            let replica = head.replica(&topic.topic, id, partition.partition);
-            let fetch = ConsumerFetch {
-                leader_epoch: partition.current_leader_epoch,
-                offset: partition.fetch_offset,
-                last_fetched_epoch: partition.last_fetched_epoch,
-                any_replica,
-            };
-            let preferred = replica.as_ref().ok().and_then(|r| r.preferred_read_replica(&fetch, &in_rack));
-            let max_bytes = usize::try_from(partition.partition_max_bytes).unwrap_or(0);
-            asked.push(Asked { replica, fetch, max_bytes, preferred });
-            partitions.push(FetchPartition { index: partition.partition, ..FetchPartition::default() });
+    let now = head.broker.clock.now();
+    let fresh = (Uuid::new_v4().as_u128() & 0x7fff_ffff) as i32;
+    let opened = head.broker.fetch_sessions.lock().open(now, session_request(head.version, request), fresh);
+    let session = match opened {
+        Ok(session) => session,
+        Err(error) => {
+            head.reply.error_code = error.code();
+            return head.answer();
         }
-        head.reply.topics.push(FetchTopic { name, id, partitions });
+    };
+    let mut asked = Vec::with_capacity(session.partitions.len());
+    let mut last = None;
+    for partition in &session.partitions {
+        if last != Some(&partition.topic) {
+            let (name, id) = head.topic(&partition.topic);
+            head.reply.topics.push(FetchTopic { name, id, partitions: Vec::new() });
+            last = Some(&partition.topic);
+        }
+        let replica = head.replica(&partition.topic, partition.index);
+        let fetch = ConsumerFetch {
+            leader_epoch: partition.leader_epoch,
+            offset: partition.offset,
+            last_fetched_epoch: partition.last_fetched_epoch,
+            any_replica,
+        };
+        let preferred = replica.as_ref().ok().and_then(|r| r.preferred_read_replica(&fetch, &in_rack));
+        let max_bytes = usize::try_from(partition.max_bytes).unwrap_or(0);
+        asked.push(Asked { replica, fetch, max_bytes, preferred });
+        if let Some(topic) = head.reply.topics.last_mut() {
+            topic.partitions.push(FetchPartition { index: partition.index, ..FetchPartition::default() });
+        }
     }
+    head.session = Some(session);
     let bell = Bell::new(Notify::new());
     if min_bytes == 0 || Instant::now() >= deadline || enough(&asked, min_bytes, max_bytes, &bell) {
         take_down(&asked, &bell);
@@ -113,6 +125,38 @@ fn consume(mut head: Head, deadline: Instant, request: FetchRequest) -> Answer {
         waiting.asked.clear();
         head.encode()
     }))
+}
+
+/// What the request says of its session.
+fn session_request(version: i16, request: FetchRequest) -> SessionRequest {
+    let topic_ids = version >= 13;
+    let named = |name: &str, id: Uuid| match topic_ids {
+        true => SessionTopic::Id(id.as_u128()),
+        false => SessionTopic::Name(name.into()),
+    };
+    let mut session = SessionRequest {
+        id: request.session_id,
+        // Before version 7 there are no sessions.
+        epoch: if version < 7 { -1 } else { request.session_epoch },
+        topic_ids,
+        ..SessionRequest::default()
+    };
+    for asked in request.topics {
+        let topic = named(&asked.topic, asked.topic_id);
+        session.partitions.extend(asked.partitions.into_iter().map(|p| SessionPartition {
+            topic: topic.clone(),
+            index: p.partition,
+            leader_epoch: p.current_leader_epoch,
+            offset: p.fetch_offset,
+            last_fetched_epoch: p.last_fetched_epoch,
+            max_bytes: p.partition_max_bytes,
+        }));
+    }
+    for forgotten in request.forgotten_topics_data {
+        let topic = named(&forgotten.topic, forgotten.topic_id);
+        session.forgotten.extend(forgotten.partitions.into_iter().map(|index| (topic.clone(), index)));
+    }
+    session
 }
 
 /// Takes its bell down also when the connection ends while it waits.
@@ -155,12 +199,19 @@ fn enough(asked: &[Asked], min_bytes: usize, max_bytes: usize, bell: &Bell) -> b
 fn read(head: &mut Head, asked: &[Asked], max_bytes: usize) {
     let mut left = max_bytes;
     let mut none_yet = true;
-    let places = head.reply.topics.iter_mut().flat_map(|t| &mut t.partitions);
-    for (place, one) in places.zip(asked) {
+    let mut leaders = Leaders::default();
+    let broker = &head.broker;
+    let (hints, ids) = (head.version >= 16, head.version >= 13);
+    let places = head.reply.topics.iter_mut().flat_map(|t| {
+        let (name, id) = (t.name.as_str(), t.id);
+        t.partitions.iter_mut().map(move |place| (name, id, place))
+    });
+    for ((name, id, place), one) in places.zip(asked) {
         let replica = match &one.replica {
             Ok(replica) => replica,
             Err(error) => {
                 fail(place, *error);
+                place.current_leader = leaders.of(broker, hints, *error, name, Uuid::from_u128(id), place.index);
                 continue;
             }
         };
@@ -175,12 +226,21 @@ fn read(head: &mut Head, asked: &[Asked], max_bytes: usize) {
         let consumed = replica.consume(&one.fetch, one.max_bytes.min(left), none_yet);
         left = left.saturating_sub(consumed.bytes);
         none_yet &= consumed.bytes == 0;
-        place.error_code = consumed.error.map_or(0, |e| e.code());
+        if let Some(error) = consumed.error {
+            // A replica does not know how it was asked for; its topic may have been deleted meanwhile.
+            let gone = ids && error == ResponseError::UnknownTopicOrPartition;
+            place.error_code = if gone { ResponseError::UnknownTopicId } else { error }.code();
+            place.current_leader = leaders.of(broker, hints, error, name, Uuid::from_u128(id), place.index);
+        }
         place.diverging = consumed.diverging;
         place.high_watermark = consumed.high_watermark;
         place.last_stable_offset = consumed.high_watermark;
         place.log_start_offset = consumed.log_start;
         place.records = consumed.records;
+    }
+    head.reply.node_endpoints = leaders.endpoints(&head.broker);
+    if let Some(session) = &head.session {
+        head.broker.fetch_sessions.lock().answer(session, &mut head.reply);
     }
 }
 
@@ -253,7 +313,11 @@ fn follow(mut head: Head, follower: NodeId, deadline: Instant, request: FetchReq
     let mut followed: Vec<Option<Followed>> = Vec::new();
     let mut ready = Instant::now() >= deadline;
     for topic in request.topics {
-        let (name, id) = head.topic(&topic.topic, topic.topic_id.as_u128());
+        let named = match head.version {
+            13.. => SessionTopic::Id(topic.topic_id.as_u128()),
+            _ => SessionTopic::Name(topic.topic.as_str().into()),
+        };
+        let (name, id) = head.topic(&named);
         let mut partitions = Vec::with_capacity(topic.partitions.len());
         for partition in topic.partitions {
             let mut place = FetchPartition { index: partition.partition, ..FetchPartition::default() };
@@ -265,7 +329,7 @@ fn follow(mut head: Head, follower: NodeId, deadline: Instant, request: FetchReq
                 last_fetched_epoch: partition.last_fetched_epoch,
                 broker_epoch: request.replica_state.replica_epoch,
             };
-            let received = head.replica(&topic.topic, id, partition.partition).and_then(|replica| {
+            let received = head.replica(&named, partition.partition).and_then(|replica| {
                 let received = replica.receive(now, &fetch, &parked.bell)?;
                 Ok((replica, received))
             });
@@ -356,17 +420,17 @@ fn respond(head: &mut Head, followed: &[Option<Followed>], max_bytes: usize, bel
 
 impl Head {
     /// Name and id of a topic, whichever of them the request has.
-    fn topic(&self, name: &str, id: u128) -> (String, u128) {
-        match self.version {
-            13.. => (self.broker.topic_name(TopicId(id)), id),
-            _ => (name.to_string(), self.broker.topic_id(name).map_or(0, |id| id.0)),
+    fn topic(&self, topic: &SessionTopic) -> (String, u128) {
+        match topic {
+            SessionTopic::Id(id) => (self.broker.topic_name(TopicId(*id)), *id),
+            SessionTopic::Name(name) => (name.to_string(), self.broker.topic_id(name).map_or(0, |id| id.0)),
         }
     }
 
-    fn replica(&self, name: &str, id: u128, partition: i32) -> Result<Arc<Replica>, ResponseError> {
-        match self.version {
-            13.. => self.broker.replica_by_id(TopicPartition { topic: TopicId(id), partition }),
-            _ => self.broker.replica_by_name(name, partition),
+    fn replica(&self, topic: &SessionTopic, partition: i32) -> Result<Arc<Replica>, ResponseError> {
+        match topic {
+            SessionTopic::Id(id) => self.broker.replica_by_id(TopicPartition { topic: TopicId(*id), partition }),
+            SessionTopic::Name(name) => self.broker.replica_by_name(name, partition),
         }
     }
 

@@ -19,6 +19,7 @@ mod error;
 mod fetch;
 mod fetcher;
 mod frames;
+mod leaders;
 mod lifecycle;
 mod link;
 mod metadata;

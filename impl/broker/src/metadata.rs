@@ -98,7 +98,9 @@ pub(crate) async fn metadata(broker: &Arc<Broker>, version: i16, request: &Metad
         }
         return response;
     }
-    for name in asked.iter().map(|t| t.name.clone().unwrap_or_default()) {
+    // Each once, however often it is named: an answer is not to be larger than the question by so much.
+    let names: BTreeSet<TopicName> = asked.iter().filter_map(|t| t.name.clone()).collect();
+    for name in names {
         response.topics.push(image.topic_named(&name).map(describe).unwrap_or_else(|| {
             let mut unknown = MetadataResponseTopic::default();
             unknown.error_code = unknown_name(&name).code();

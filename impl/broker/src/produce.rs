@@ -4,15 +4,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bellwether_core::Token;
-use bellwether_wire::messages::produce_response::{PartitionProduceResponse, TopicProduceResponse};
+use bellwether_wire::messages::produce_response::{NodeEndpoint, PartitionProduceResponse, TopicProduceResponse};
 use bellwether_wire::messages::{ApiKey, ProduceRequest, ProduceResponse};
-use bellwether_wire::{Batch, BatchError, ResponseError, batch};
+use bellwether_wire::{Batch, BatchError, ResponseError, StrBytes, Uuid, batch};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::broker::Broker;
+use crate::leaders::Leaders;
 use crate::replica::Replica;
 use crate::server::Answer;
 
@@ -106,8 +107,8 @@ impl Drop for Waiter {
     }
 }
 
-/// What of the answer is known from the request: topic names and partition indexes, in order.
-type Outline = Vec<(bellwether_wire::messages::TopicName, Vec<i32>)>;
+/// What of the answer is known from the request: topic names, their ids from version 13 on, and partition indexes, in order.
+type Outline = Vec<(bellwether_wire::messages::TopicName, Uuid, Vec<i32>)>;
 
 pub(crate) fn produce(
     broker: &Arc<Broker>,
@@ -126,7 +127,7 @@ pub(crate) fn produce(
             let outcome = match one_batch(broker, acks, partition.records) {
                 _ if request.transactional_id.is_some() => Some(Err(ResponseError::TransactionalIdAuthorizationFailed)),
                 Err(error) => Some(Err(error)),
-                Ok(batch) => match broker.replica_by_name(&topic.name, partition.index) {
+                Ok(batch) => match broker.replica_of(version >= 13, &topic.name, topic.topic_id, partition.index) {
                     Ok(replica) => replica.produce(now, acks, batch, &call, slot),
                     Err(error) => Some(Err(error)),
                 },
@@ -137,7 +138,7 @@ pub(crate) fn produce(
             indexes.push(partition.index);
             slot += 1;
         }
-        outline.push((topic.name, indexes));
+        outline.push((topic.name, topic.topic_id, indexes));
     }
     if acks == 0 {
         // No response: the only way to tell of an error is to close the connection (Kafka's KafkaApis.handleProduceRequest).
@@ -195,9 +196,11 @@ fn encode(
 ) -> Option<Vec<Bytes>> {
     let mut body = ProduceResponse::default();
     let mut slot = 0;
-    for (name, indexes) in outline {
+    let mut leaders = Leaders::default();
+    for (name, id, indexes) in outline {
         let mut topic = TopicProduceResponse::default();
-        topic.name = name.clone();
+        (topic.name, topic.topic_id) =
+            if version >= 13 { (Default::default(), *id) } else { (name.clone(), Uuid::nil()) };
         for index in indexes {
             let mut partition = PartitionProduceResponse::default();
             partition.index = *index;
@@ -207,12 +210,23 @@ fn encode(
                 Err(error) => {
                     partition.error_code = error.code();
                     (partition.base_offset, partition.log_start_offset) = (-1, -1);
+                    let leader = leaders.of(broker, version >= 10, error, name, *id, *index);
+                    if let Some((leader, epoch)) = leader {
+                        partition.current_leader.leader_id = leader.into();
+                        partition.current_leader.leader_epoch = epoch;
+                    }
                 }
             }
             slot += 1;
             topic.partition_responses.push(partition);
         }
         body.responses.push(topic);
+    }
+    for endpoint in leaders.endpoints(broker) {
+        let mut node = NodeEndpoint::default();
+        (node.node_id, node.port) = (endpoint.node_id.into(), endpoint.port);
+        (node.host, node.rack) = (StrBytes::from(endpoint.host), endpoint.rack.map(StrBytes::from));
+        body.node_endpoints.push(node);
     }
     broker.encode(ApiKey::Produce, version, correlation_id, lamport, body.into())
 }

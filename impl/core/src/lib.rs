@@ -7,6 +7,7 @@
 mod config_kind;
 mod controller;
 mod effect;
+mod fetch_sessions;
 mod image;
 mod lifecycle;
 mod metadata;
@@ -20,6 +21,7 @@ pub use controller::{
     TopicError, check_topic_name,
 };
 pub use effect::{Effect, Effects, Millis, Token};
+pub use fetch_sessions::{FetchSessions, SessionFetch, SessionPartition, SessionRequest, SessionTopic};
 pub use image::{Broker, MetadataImage, ReplayError, Topic, TopicDefaults, Touched};
 pub use lifecycle::{Lifecycle, LifecycleInput, LifecycleOutput, LifecycleState};
 pub use metadata::{AcceptedIsr, BrokerStatus, MalformedRecord, MetadataRecord, PartitionDelta};

@@ -68,7 +68,7 @@ struct Plan {
 impl Controller {
     /// CreateTopics: one answer for each topic, in order; the good ones are created in one batch, the others refused
     /// with INVALID_TOPIC_EXCEPTION, TOPIC_ALREADY_EXISTS, INVALID_PARTITIONS, INVALID_REPLICATION_FACTOR,
-    /// INVALID_REPLICA_ASSIGNMENT, INVALID_CONFIG, INVALID_REQUEST or POLICY_VIOLATION
+    /// INVALID_REPLICA_ASSIGNMENT, INVALID_CONFIG, INVALID_REQUEST, TOPIC_AUTHORIZATION_FAILED or POLICY_VIOLATION
     /// (ReplicationControlManager.java). Replicas that are fenced are placed last and start outside of the ISR; the
     /// leader is the first replica that is active.
     pub fn create_topics(
@@ -107,6 +107,10 @@ impl Controller {
     }
 
     fn plan(&self, topic: &CreateTopic, room: usize) -> Result<Plan, TopicError> {
+        // The metadata log's own name (`ControllerApis.createTopics`).
+        if topic.name == "__cluster_metadata" {
+            return refuse(ResponseError::TopicAuthorizationFailed, "This name belongs to the metadata log.");
+        }
         if self.image.topic_named(&topic.name).is_some() {
             return refuse(ResponseError::TopicAlreadyExists, format!("Topic '{}' already exists.", topic.name));
         }
