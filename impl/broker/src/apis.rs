@@ -44,10 +44,12 @@ struct Feature {
 const METADATA_VERSION: i16 = 27;
 
 /// What is said of features. There are no transactions, so that no client may use their second version (KIP-890).
-fn features(elr: bool) -> [Feature; 4] {
+fn features(elr: bool) -> [Feature; 5] {
     [
         Feature { name: "metadata.version", levels: (7, METADATA_VERSION), finalized: METADATA_VERSION },
         Feature { name: "kraft.version", levels: (0, 0), finalized: 0 },
+        // Groups of the consumer protocol (KIP-848).
+        Feature { name: "group.version", levels: (0, 1), finalized: 1 },
         Feature { name: "transaction.version", levels: (0, 0), finalized: 0 },
         Feature { name: "eligible.leader.replicas.version", levels: (0, 1), finalized: i16::from(elr) },
     ]

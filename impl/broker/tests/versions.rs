@@ -76,7 +76,7 @@ fn sample(key: ApiKey, version: i16, id: Uuid) -> RequestKind {
             let topic = CreatePartitionsTopic::default().with_name(t).with_count(2 + i32::from(version));
             CreatePartitionsRequest::default().with_topics(vec![topic.with_assignments(None)]).into()
         }
-        ApiKey::InitProducerId => InitProducerIdRequest::default().into(),
+        ApiKey::InitProducerId => InitProducerIdRequest::default().with_transactional_id(None).into(),
         ApiKey::OffsetForLeaderEpoch => {
             let partition = OffsetForLeaderPartition::default().with_leader_epoch(0);
             let topic = OffsetForLeaderTopic::default().with_topic(t).with_partitions(vec![partition]);
