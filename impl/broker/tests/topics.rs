@@ -303,7 +303,7 @@ async fn metadata_is_asked_by_name_or_by_id_as_the_version_allows() {
     let expected = [ResponseError::UnknownTopicOrPartition.code(), ResponseError::InvalidTopicException.code()];
     assert_eq!(errors, expected);
     let mut request = MetadataRequest::default().with_topics(None);
-    assert_eq!(request.include_topic_authorized_operations, false);
+    assert!(!request.include_topic_authorized_operations);
     request.include_topic_authorized_operations = true;
     request.include_cluster_authorized_operations = true;
     let ResponseKind::Metadata(all) = client.call(8, request).await else { panic!() };
