@@ -85,6 +85,8 @@ pub struct Request {
     pub client_id: Option<String>,
     /// The sender's Lamport clock, if it is a node of ours.
     pub lamport: Option<u64>,
+    /// About how many bytes of memory it takes besides the frame that it came in.
+    pub memory: usize,
     /// What it asks. Records are slices of the frame.
     pub body: RequestKind,
 }
@@ -124,10 +126,11 @@ pub fn decode_request(frame: Bytes) -> Result<Request, WireError> {
         }
     };
     let lamport = if flexible(api_key, version) { header_tags(&mut rest)? } else { None };
-    bound::request_body(api_key, version, rest).map_err(|why| WireError::Bound { api_key, version, why })?;
+    let walk = bound::request_body(api_key, version, rest);
+    let memory = walk.map_err(|why| WireError::Bound { api_key, version, why })?.memory;
     let mut body = frame.slice_ref(rest);
     let body = RequestKind::decode(api_key, version, &mut body).ok_or(WireError::Body { api_key, version })?;
-    Ok(Request { api_key, version, correlation_id, client_id, lamport, body })
+    Ok(Request { api_key, version, correlation_id, client_id, lamport, memory, body })
 }
 
 /// Encodes a request with its length prefix. The Lamport clock travels in flexible versions only.

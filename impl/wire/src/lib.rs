@@ -10,6 +10,8 @@ pub mod bound;
 pub mod compression;
 pub mod fetch;
 pub mod frame;
+#[cfg(any(test, feature = "sample"))]
+pub mod sample;
 mod schema;
 #[cfg(test)]
 mod tests;
