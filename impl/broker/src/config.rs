@@ -101,6 +101,13 @@ pub struct Config {
     pub flush_interval_messages: u64,
     pub checkpoint_ms: u64,
     pub request_max_bytes: usize,
+    pub queued_max_request_bytes: i64,
+    pub max_connections: usize,
+    pub max_connections_per_ip: usize,
+    pub max_connections_per_ip_overrides: Vec<(String, usize)>,
+    pub connections_max_idle_ms: i64,
+    pub connection_stall_ms: u64,
+    pub answers_max_bytes: usize,
     pub run_id: Option<String>,
     pub rules: Rules,
     /// What was given by name, also where no field holds it.
@@ -140,6 +147,13 @@ impl Default for Config {
             flush_interval_messages: i64::MAX as u64,
             checkpoint_ms: 5_000,
             request_max_bytes: 100 << 20,
+            queued_max_request_bytes: -1,
+            max_connections: i32::MAX as usize,
+            max_connections_per_ip: i32::MAX as usize,
+            max_connections_per_ip_overrides: Vec::new(),
+            connections_max_idle_ms: 600_000,
+            connection_stall_ms: 60_000,
+            answers_max_bytes: 32 << 20,
             run_id: None,
             rules: Rules::all(),
             given: BTreeMap::new(),
@@ -249,10 +263,15 @@ impl Config {
     pub fn read_file(&mut self, path: &Path) -> Result<(), ConfigError> {
         let bad = |why: String| ConfigError(format!("{}: {why}", path.display()));
         let text = std::fs::read_to_string(path).map_err(|e| bad(e.to_string()))?;
+        self.read_text(&text).map_err(|e| bad(e.to_string()))
+    }
+
+    /// Reads what such a file says.
+    pub fn read_text(&mut self, text: &str) -> Result<(), ConfigError> {
         for (i, line) in text.lines().enumerate() {
             let line = line.trim();
             if !line.is_empty() && !line.starts_with(['#', '!']) {
-                self.set_pair(line).map_err(|e| bad(format!("line {}: {e}", i + 1)))?;
+                self.set_pair(line).map_err(|e| ConfigError(format!("line {}: {e}", i + 1)))?;
             }
         }
         Ok(())

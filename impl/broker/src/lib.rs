@@ -8,7 +8,6 @@
 
 mod admin;
 mod apis;
-mod bells;
 mod broker;
 mod clock;
 mod cluster;
@@ -20,6 +19,7 @@ mod fetch;
 mod fetcher;
 mod frames;
 mod lifecycle;
+mod limits;
 mod link;
 mod node;
 mod peer;
