@@ -8,16 +8,15 @@ use std::time::Duration;
 use bellwether_sync::Charge;
 use bellwether_wire::frame_len;
 use bytes::{Bytes, BytesMut};
+use memmap2::MmapMut;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::Instant;
 
 /// How much is read at a time, and what a frame may take without asking the node's budget.
 const CHUNK: usize = 64 << 10;
-/// A frame's claimed length reserves no more than this before as much has arrived, so a length without its bytes costs
-/// nothing. After that it reserves the rest at once: memory that is not written to is not taken, and nothing is copied again.
-const GROWTH: usize = 4 << 20;
-/// A buffer that has grown past this is not kept for the next frame.
-const KEEP: usize = 2 << 20;
+/// A frame above this gets a mapping of its own, once [`CHUNK`] of it has arrived: the system gives it memory page by page as the bytes
+/// come, and has it back at once when the frame is done with. An allocator keeps such pieces for a while.
+const LARGE: usize = 2 << 20;
 /// How many pieces one vectored write takes: Linux takes up to 1024.
 const PIECES: usize = 64;
 /// How much of a frame or an answer must pass in a second, once the patience of [`Pace`] is over.
@@ -66,13 +65,20 @@ impl Active {
 pub(crate) struct FrameReader<R> {
     from: R,
     buffer: BytesMut,
+    large: Option<Large>,
     max: usize,
     pace: Option<(Pace, Arc<Active>)>,
 }
 
+/// A large frame on its way, without its length prefix, and how much of it is there.
+struct Large {
+    frame: MmapMut,
+    filled: usize,
+}
+
 impl<R: AsyncRead + Unpin> FrameReader<R> {
     pub(crate) fn new(from: R, max: usize) -> FrameReader<R> {
-        FrameReader { from, buffer: BytesMut::new(), max, pace: None }
+        FrameReader { from, buffer: BytesMut::new(), large: None, max, pace: None }
     }
 
     /// A frame that has begun must end in time.
@@ -91,20 +97,23 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
     pub(crate) async fn next_charged(&mut self, mut charge: Option<&mut Charge>) -> io::Result<Option<Bytes>> {
         let mut began = None;
         loop {
-            let length = match self.buffer.first_chunk::<4>() {
-                Some(prefix) => Some(frame_len(*prefix, self.max).map_err(io::Error::other)?),
-                None => None,
+            let (wanted, arrived) = match (&self.large, self.buffer.first_chunk::<4>()) {
+                (Some(large), _) => (4 + large.frame.len(), 4 + large.filled),
+                (None, Some(prefix)) => {
+                    (4 + frame_len(*prefix, self.max).map_err(io::Error::other)?, self.buffer.len())
+                }
+                // Not even the length is there, whatever it is.
+                (None, None) => (4, self.buffer.len()),
             };
-            let wanted = 4 + length.unwrap_or(0);
             if let Some(charge) = charge.as_deref_mut()
                 && wanted > CHUNK
             {
-                charge.set(self.buffer.len().min(wanted));
+                charge.set(arrived.min(wanted));
             }
-            if length.is_some() && self.buffer.len() >= wanted {
+            if arrived >= wanted {
                 return Ok(Some(self.take(wanted)));
             }
-            if self.buffer.is_empty() {
+            if arrived == 0 {
                 if !self.fill(wanted).await? {
                     return Ok(None);
                 }
@@ -112,7 +121,7 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
             }
             let mut began_at = *began.get_or_insert_with(Instant::now);
             if let Some(charge) = charge.as_deref_mut()
-                && self.buffer.len() > CHUNK
+                && arrived > CHUNK
             {
                 // The time that a peer waits for others is not its own.
                 let before = Instant::now();
@@ -134,23 +143,38 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
     }
 
     fn take(&mut self, size: usize) -> Bytes {
-        let mut frame = self.buffer.split_to(size);
-        if size > KEEP {
-            // The rest is of the same piece of memory, which would live as long as it does.
-            self.buffer = BytesMut::from(&*self.buffer);
+        match self.large.take() {
+            Some(large) => Bytes::from_owner(large.frame),
+            None => self.buffer.split_to(size).split_off(4).freeze(),
         }
-        frame.split_off(4).freeze()
     }
 
-    /// Reads once, towards a buffer of `wanted` bytes. False at the end of the stream.
+    /// Reads once, towards a frame of `wanted` bytes with its prefix. False at the end of the stream.
     async fn fill(&mut self, wanted: usize) -> io::Result<bool> {
-        let (length, spare) = (self.buffer.len(), self.buffer.capacity() - self.buffer.len());
-        let missing = wanted.saturating_sub(length);
-        if spare < missing.min(CHUNK) || spare == 0 {
-            let step = if length < GROWTH { missing.min(GROWTH) } else { missing };
-            self.buffer.reserve(step.max(CHUNK));
+        if self.large.is_none() && wanted > LARGE && self.buffer.len() >= CHUNK {
+            let mut frame = MmapMut::map_anon(wanted - 4)?;
+            let begun = self.buffer.split().split_off(4);
+            if let Some(place) = frame.get_mut(..begun.len()) {
+                place.copy_from_slice(&begun);
+            }
+            self.large = Some(Large { frame, filled: begun.len() });
         }
-        let read = self.from.read_buf(&mut self.buffer).await?;
+        let read = match &mut self.large {
+            Some(Large { frame, filled }) => {
+                let read = self.from.read(frame.get_mut(*filled..).unwrap_or_default()).await?;
+                *filled += read;
+                read
+            }
+            None => {
+                let (length, spare) = (self.buffer.len(), self.buffer.capacity() - self.buffer.len());
+                // A length without its bytes costs nothing: no more than this before some of a large frame has arrived.
+                let missing = if wanted > LARGE { CHUNK } else { wanted.saturating_sub(length) };
+                if spare < missing.min(CHUNK) || spare == 0 {
+                    self.buffer.reserve(missing.max(CHUNK));
+                }
+                self.from.read_buf(&mut self.buffer).await?
+            }
+        };
         if let Some((_, active)) = &self.pace {
             active.now();
         }
@@ -206,7 +230,7 @@ mod tests {
 
     #[tokio::test]
     async fn frames_come_out_as_they_went_in_however_they_are_cut() {
-        let sizes = [0usize, 1, 70_000, 3, 200_000, 5];
+        let sizes = [0usize, 1, 70_000, 3, 3_000_000, 5, 2_500_000, 200_000];
         let mut stream = Vec::new();
         for size in sizes {
             stream.extend_from_slice(&(size as i32).to_be_bytes());
@@ -217,7 +241,7 @@ mod tests {
             let pieces: Vec<Bytes> = stream.chunks(1001).map(Bytes::copy_from_slice).collect();
             write_all(&mut client, &pieces, None).await
         });
-        let mut reader = FrameReader::new(server, 200_000);
+        let mut reader = FrameReader::new(server, 3_000_000);
         for size in sizes {
             let frame = reader.next().await.unwrap().unwrap();
             assert!(frame.len() == size && frame.iter().enumerate().all(|(i, b)| *b == i as u8));
