@@ -200,3 +200,18 @@ proptest! {
         run(&steps)?;
     }
 }
+
+/// Found by the fuzz target `log`: a segment holds offsets up to 2³¹ above its first. A batch above that was cut off, and the log still
+/// said that it ended behind it.
+#[test]
+fn a_batch_above_what_its_segment_can_hold_is_cut_off() {
+    let dir = TempDir::new().expect("a folder");
+    let (first, far) = (make(3, 10), make(1, 10));
+    let mut bytes = [&batch::stamp(&first.header, 0, 0)[..], &first.bytes[16..]].concat();
+    let good = bytes.len() as u64;
+    bytes.extend_from_slice(&batch::stamp(&far.header, 1 << 40, 0));
+    bytes.extend_from_slice(&far.bytes[16..]);
+    fs::write(dir.path().join("00000000000000000000.log"), bytes).expect("writes");
+    let (log, recovery) = Log::open(dir.path(), small()).expect("opens");
+    assert_eq!((log.end_offset(), log.size(), recovery.truncated_bytes), (3, good, far.bytes.len() as u64));
+}

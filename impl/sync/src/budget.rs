@@ -39,10 +39,10 @@ impl Budget {
         Charge { budget: self.clone(), bytes: 0, overdraws: false }
     }
 
-    /// As much of `wanted` as is left, at once; perhaps nothing.
+    /// As much of `wanted` as a quarter of what is left, at once; perhaps nothing. So nobody takes all of it.
     pub fn grant(self: &Arc<Self>, wanted: usize) -> Charge {
         let mut state = self.state.lock();
-        let bytes = wanted.min(self.limit.saturating_sub(state.used));
+        let bytes = wanted.min(self.limit.saturating_sub(state.used) / 4);
         state.used += bytes;
         drop(state);
         Charge { budget: self.clone(), bytes, overdraws: false }

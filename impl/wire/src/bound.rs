@@ -156,7 +156,9 @@ impl Walker<'_> {
         }
         self.count(NAME, count, UNKNOWN_TAG)?;
         for _ in 0..count {
-            let tag = take_u32(&mut self.rest).ok_or(BoundError::Length(NAME))?;
+            // Kafka's tags are positive 32-bit numbers; `kafka-protocol` counts others and does not write them again.
+            let tag = take_u32(&mut self.rest).filter(|tag| i32::try_from(*tag).is_ok());
+            let tag = tag.ok_or(BoundError::Length(NAME))?;
             let size = take_u32(&mut self.rest).ok_or(BoundError::Length(NAME))? as usize;
             let after = self.rest.len().checked_sub(size).ok_or(BoundError::Length(NAME))?;
             match schema.tagged.iter().find(|(t, field)| *t == tag && self.has(field)) {

@@ -168,6 +168,15 @@ fn a_tagged_field_must_be_as_long_as_it_says() {
     assert_eq!(bound::request_body(ApiKey::BrokerHeartbeat, 1, &bytes).map(|w| w.bytes), Ok(26));
 }
 
+/// Found by the fuzz target `request`: such a tag was counted and not written when a broker passed the request on.
+#[test]
+fn a_tag_of_more_than_31_bits_is_refused() {
+    let with_tag = |tag: &[u8]| [&[0, 0, 0, 0, 0, 1], tag, &[0]].concat();
+    let body = |tag: &[u8]| bound::request_body(ApiKey::InitProducerId, 2, &with_tag(tag)).map(|w| w.bytes);
+    assert_eq!(body(b"\xff\xff\xff\xff\x07"), Ok(12));
+    assert_eq!(body(b"\xff\xff\xff\xff\x08"), Err(BoundError::Length("tagged fields")));
+}
+
 /// The memory that this process has ever asked the system for, touched or not, in KiB.
 #[cfg(target_os = "linux")]
 fn reserved() -> u64 {
