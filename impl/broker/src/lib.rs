@@ -6,6 +6,12 @@
 //!            lifecycle, tracker, fetcher ──▶ peer ──▶ other nodes             ◀── Follow, AlterPartition
 //! ```
 
+// What comes from a socket or a file must not reach a panic.
+#![cfg_attr(
+    not(test),
+    warn(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::unreachable)
+)]
+
 mod admin;
 mod apis;
 mod broker;

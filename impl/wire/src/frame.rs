@@ -215,6 +215,7 @@ fn tagged_response_header(api_key: ApiKey, version: i16) -> bool {
     api_key != ApiKey::ApiVersions && flexible(api_key, version)
 }
 
+#[allow(clippy::indexing_slicing, reason = "it begins with four bytes for the length")]
 fn finish(api_key: ApiKey, version: i16, mut out: Vec<u8>) -> Result<Bytes, WireError> {
     let failed = |_| encode_error(api_key, version, "longer than a frame can be".into());
     let length = i32::try_from(out.len() - 4).map_err(failed)?;
