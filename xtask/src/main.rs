@@ -1,6 +1,8 @@
 //! The project's own commands: `cargo xtask ci` (checks everything, changes nothing), `cargo xtask deep` (what takes long),
 //! `cargo xtask bench` (our broker beside others) and `cargo xtask fix`.
 
+mod fuzz;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
@@ -11,9 +13,10 @@ cargo xtask deep [STEP…] check what takes too long for ci: an hour or more, a 
 cargo xtask bench [ARG…] our broker beside Apache Kafka and librdkafka's mock cluster, all under one load; needs a JDK, Maven
                          and Python 3. `--quick` takes some minutes, `--out BENCHMARKS.md` keeps the tables, `--help` says more
 cargo xtask fix          format, and apply what clippy suggests
+cargo xtask fuzz 30s     run each fuzz target for so long; or a number, for so many inputs in all
 
-Steps of deep: standard, scope, oracle, twin, sigkill, leader
-Steps of ci: fmt, clippy, doc, test, check, guarantees, verify";
+Steps of deep: standard, scope, oracle, twin, sigkill, hostile, fuzz, leader
+Steps of ci: fmt, clippy, doc, test, check, guarantees, verify, loom, seeded, fuzz";
 
 /// One step of the gate: its name, and the command line that it runs.
 struct Step {
@@ -30,6 +33,10 @@ fn main() -> ExitCode {
         ["deep", wanted @ ..] => perform(&deep_steps(), wanted),
         ["bench", args @ ..] => bench(args),
         ["fix"] => fix(),
+        ["fuzz", amount] => match fuzz::Amount::parse(amount) {
+            Some(amount) => fuzz::fuzz(&root(), amount),
+            None => Err(format!("usage:\n{USAGE}")),
+        },
         _ => Err(format!("usage:\n{USAGE}")),
     };
     match outcome {
@@ -41,6 +48,9 @@ fn main() -> ExitCode {
         }
     }
 }
+
+const LOOM: (&str, &str) = ("RUSTFLAGS", "--cfg loom");
+const EXPLORE: &str = "cargo test -p bellwether-sync --test loom --target-dir target/loom";
 
 /// The workspace: the folder above this package.
 fn root() -> PathBuf {
@@ -64,6 +74,10 @@ fn steps(readme: &str) -> Result<Vec<Step>, String> {
         step("check", "cargo run --release -- check --scope quick"),
         step("guarantees", "cargo run --release -- guarantees --check specs/guarantees.md"),
         step("verify", &command_of(readme, "cargo run --release -- verify")?),
+        // Every interleaving of what threads share; then with a bug in each part, which must be found.
+        Step { env: Some(LOOM), ..step("loom", EXPLORE) },
+        Step { env: Some(LOOM), ..step("seeded", &format!("{EXPLORE} --features seeded")) },
+        step("fuzz", "cargo xtask fuzz 3s"),
     ])
 }
 
@@ -96,6 +110,11 @@ fn deep_steps() -> Vec<Step> {
             env: Some(("BELLWETHER_KILLS", "1000")),
             ..step("sigkill", "cargo test --release --test sigkill -- --nocapture")
         },
+        Step {
+            env: Some(("BELLWETHER_HOSTILE_SECONDS", "60")),
+            ..step("hostile", "cargo test --release --test hostile -- --nocapture")
+        },
+        step("fuzz", "cargo xtask fuzz 10000000"),
         // Prints `confirmed:` or `refuted:`; both are answers, so only a run without a verdict fails.
         step("leader", "mvn -q -f specs/kafka/reelected-leader/pom.xml compile exec:java"),
     ]

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use bellwether_core::{FetchSessions, MetadataImage, Partition, TopicDefaults};
+use bellwether_sync::Budget;
 use bellwether_trace::{RecoveredLog, TopicId, TopicPartition};
 use bellwether_wire::messages::ApiKey;
 use bellwether_wire::{ResponseError, ResponseKind, Uuid, encode_response};
@@ -52,6 +53,8 @@ pub(crate) struct Broker {
     pub(crate) producer_ids: tokio::sync::Mutex<Range<i64>>,
     pub(crate) followers: Followers,
     pub(crate) fetch_sessions: Mutex<FetchSessions>,
+    /// Records in answers that are not taken yet: bellwether.answers.max.bytes.
+    pub(crate) answers: Arc<Budget>,
     replicas: RwLock<HashMap<TopicPartition, Arc<Replica>>>,
     /// Held while partitions are told of the image: what is older may not come after what is newer, or a replica that is
     /// removed would be made again.
@@ -108,6 +111,7 @@ impl Broker {
             producer_ids: tokio::sync::Mutex::new(0..0),
             followers: Followers::default(),
             fetch_sessions: Mutex::new(FetchSessions::new(config.fetch_sessions)),
+            answers: Budget::new(config.answers_max_bytes, false),
             replicas: RwLock::new(replicas),
             telling: Mutex::new(()),
             store,

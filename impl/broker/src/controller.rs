@@ -13,6 +13,7 @@ use bellwether_core::{
     Registration, TopicDefaults,
 };
 use bellwether_log::{EpochCache, Log, LogConfig};
+use bellwether_sync::{Bell, Bells};
 use bellwether_trace::{ErrorCode, IsrMember, NodeId, TopicId, TopicPartition};
 use bellwether_wire::messages::{
     self, AllocateProducerIdsRequest, AllocateProducerIdsResponse, AlterPartitionRequest, AlterPartitionResponse,
@@ -22,10 +23,8 @@ use bellwether_wire::messages::{
 use bellwether_wire::{Batch, FetchPartition, FetchReply, FetchTopic, ResponseError, batch, encode_fetch};
 use bytes::Bytes;
 use parking_lot::Mutex;
-use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::bells::{Bell, Bells};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::error::StartError;
@@ -54,9 +53,21 @@ struct Inner {
     controller: Controller,
     log: Log,
     epochs: EpochCache,
-    bells: Bells,
+    bells: Bells<NodeId>,
     /// The metadata log could not be written: nothing is decided any more.
     failed: bool,
+}
+
+/// A broker's fetch that waits. It takes its bell down also when the connection ends.
+struct WaitingBroker {
+    controller: Arc<ControllerNode>,
+    bell: Arc<Bell>,
+}
+
+impl Drop for WaitingBroker {
+    fn drop(&mut self) {
+        self.controller.inner.lock().bells.take_down(&self.bell);
+    }
 }
 
 impl ControllerNode {
@@ -324,21 +335,20 @@ impl ControllerNode {
             let lamport = lamport.map(|_| this.sink.stamp());
             encode_fetch(version, correlation_id, lamport, &reply).ok()
         };
-        let bell = Bell::new(Notify::new());
+        let bell = Arc::new(Bell::new());
         if let Some(partition) = self.read(epoch, offset, last, max, &bell) {
             return encode(partition).map_or(Answer::Close, Answer::Now);
         }
-        let this = self.clone();
+        let waiting = WaitingBroker { controller: self.clone(), bell };
         Answer::Later(Box::pin(async move {
+            let WaitingBroker { controller, bell } = &waiting;
             loop {
-                let rung = tokio::time::timeout_at(deadline, bell.notified()).await;
-                if let Some(partition) = this.read(epoch, offset, last, max, &bell) {
+                let rung = tokio::time::timeout_at(deadline, bell.heard()).await;
+                if let Some(partition) = controller.read(epoch, offset, last, max, bell) {
                     return encode(partition);
                 }
                 if rung.is_err() {
-                    let inner = &mut *this.inner.lock();
-                    inner.bells.take_down(&bell);
-                    let end = inner.log.end_offset();
+                    let end = controller.inner.lock().log.end_offset();
                     return encode(FetchPartition {
                         high_watermark: end,
                         last_stable_offset: end,
@@ -350,7 +360,7 @@ impl ControllerNode {
     }
 
     /// The answer to a fetch, none while there is nothing new: then the bell hangs.
-    fn read(&self, epoch: i32, offset: i64, last_epoch: i32, max: usize, bell: &Bell) -> Option<FetchPartition> {
+    fn read(&self, epoch: i32, offset: i64, last_epoch: i32, max: usize, bell: &Arc<Bell>) -> Option<FetchPartition> {
         let inner = &mut *self.inner.lock();
         let end = inner.log.end_offset();
         let start = inner.log.start_offset();

@@ -2,19 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bellwether_core::{ConsumerFetch, FetchIn, SessionFetch, SessionPartition, SessionRequest, SessionTopic};
+use bellwether_sync::{Bell, Charge, Parked, Released};
 use bellwether_trace::{ErrorCode, FetchAnswer, NodeId, TopicId, TopicPartition};
 use bellwether_wire::messages::{ApiKey, FetchRequest};
 use bellwether_wire::{FetchPartition, FetchReply, FetchTopic, ResponseError, Uuid, encode_fetch};
 use bytes::Bytes;
 use parking_lot::Mutex;
-use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::bells::Bell;
 use crate::broker::Broker;
 use crate::leaders::Leaders;
 use crate::replica::{Replica, token};
@@ -29,6 +27,20 @@ struct Head {
     reply: FetchReply,
     /// A consumer's session, if it has one.
     session: Option<SessionFetch>,
+    /// What the records in it take of the node's memory, until they are written.
+    held: Option<Charge>,
+}
+
+/// Bytes that something else lives as long as.
+struct Held {
+    bytes: Bytes,
+    _charge: Charge,
+}
+
+impl AsRef<[u8]> for Held {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
 }
 
 /// A partition that a consumer asks for.
@@ -56,7 +68,7 @@ pub(crate) fn fetch(
 ) -> Answer {
     let follower = if version >= 15 { request.replica_state.replica_id.0 } else { request.replica_id.0 };
     let head =
-        Head { broker: broker.clone(), version, correlation_id, lamport, reply: FetchReply::default(), session: None };
+        Head { broker: broker.clone(), version, correlation_id, lamport, reply: FetchReply::default(), session: None, held: None };
     let deadline = Instant::now() + Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0));
     match follower {
         0.. => follow(head, follower, deadline, request),
@@ -106,7 +118,7 @@ fn consume(mut head: Head, deadline: Instant, request: FetchRequest) -> Answer {
         }
     }
     head.session = Some(session);
-    let bell = Bell::new(Notify::new());
+    let bell = Arc::new(Bell::new());
     if min_bytes == 0 || Instant::now() >= deadline || enough(&asked, min_bytes, max_bytes, &bell) {
         take_down(&asked, &bell);
         read(&mut head, &asked, max_bytes);
@@ -115,7 +127,7 @@ fn consume(mut head: Head, deadline: Instant, request: FetchRequest) -> Answer {
     let mut waiting = WaitingConsumer { asked, bell };
     Answer::Later(Box::pin(async move {
         loop {
-            let rung = tokio::time::timeout_at(deadline, waiting.bell.notified()).await;
+            let rung = tokio::time::timeout_at(deadline, waiting.bell.heard()).await;
             if rung.is_err() || enough(&waiting.asked, min_bytes, max_bytes, &waiting.bell) {
                 break;
             }
@@ -162,7 +174,7 @@ fn session_request(version: i16, request: FetchRequest) -> SessionRequest {
 /// Takes its bell down also when the connection ends while it waits.
 struct WaitingConsumer {
     asked: Vec<Asked>,
-    bell: Bell,
+    bell: Arc<Bell>,
 }
 
 impl Drop for WaitingConsumer {
@@ -171,12 +183,12 @@ impl Drop for WaitingConsumer {
     }
 }
 
-fn take_down(asked: &[Asked], bell: &Bell) {
+fn take_down(asked: &[Asked], bell: &Arc<Bell>) {
     asked.iter().flat_map(|a| &a.replica).for_each(|replica| replica.forget_consumer(bell));
 }
 
 /// Are there `min_bytes`, or an error to tell? If not, the bell hangs at every partition.
-fn enough(asked: &[Asked], min_bytes: usize, max_bytes: usize, bell: &Bell) -> bool {
+fn enough(asked: &[Asked], min_bytes: usize, max_bytes: usize, bell: &Arc<Bell>) -> bool {
     let mut sum = 0;
     for one in asked {
         let Ok(replica) = &one.replica else { return true };
@@ -195,10 +207,11 @@ fn enough(asked: &[Asked], min_bytes: usize, max_bytes: usize, bell: &Bell) -> b
     false
 }
 
-/// Reads all partitions. The first batch of the first partition that has one comes whole, however large; after that the limits hold (KIP-74).
+/// Reads all partitions, as much as the node has room for in answers that are not taken yet. The first batch of the first partition that has one comes whole, however large; after that the limits hold (KIP-74).
 fn read(head: &mut Head, asked: &[Asked], max_bytes: usize) {
-    let mut left = max_bytes;
-    let mut none_yet = true;
+    let mut held = head.broker.answers.grant(max_bytes);
+    let mut left = held.bytes();
+    let (mut none_yet, mut read) = (true, 0);
     let mut leaders = Leaders::default();
     let broker = &head.broker;
     let (hints, ids) = (head.version >= 16, head.version >= 13);
@@ -225,6 +238,7 @@ fn read(head: &mut Head, asked: &[Asked], max_bytes: usize) {
         }
         let consumed = replica.consume(&one.fetch, one.max_bytes.min(left), none_yet);
         left = left.saturating_sub(consumed.bytes);
+        read += consumed.bytes;
         none_yet &= consumed.bytes == 0;
         if let Some(error) = consumed.error {
             // A replica does not know how it was asked for; its topic may have been deleted meanwhile.
@@ -242,12 +256,17 @@ fn read(head: &mut Head, asked: &[Asked], max_bytes: usize) {
     if let Some(session) = &head.session {
         head.broker.fetch_sessions.lock().answer(session, &mut head.reply);
     }
+    held.set(read);
+    head.held = Some(held);
 }
 
 fn fail(place: &mut FetchPartition, error: ResponseError) {
     place.error_code = error.code();
     (place.high_watermark, place.last_stable_offset, place.log_start_offset) = (-1, -1, -1);
 }
+
+/// So many followers are kept in mind: more than a cluster has brokers.
+const MAX_FOLLOWERS: usize = 10_000;
 
 /// What a leader knows of the followers that fetch from it.
 #[derive(Default)]
@@ -262,18 +281,14 @@ struct Follower {
     parked: Option<Arc<Parked>>,
 }
 
-#[derive(Default)]
-struct Parked {
-    /// It is to be answered as it is.
-    let_go: AtomicBool,
-    /// Nobody waits for the answer any more.
-    void: AtomicBool,
-    bell: Bell,
-}
-
 impl Followers {
-    fn get(&self, follower: NodeId) -> Arc<Mutex<Follower>> {
-        self.0.lock().entry(follower).or_default().clone()
+    /// None for one more than there may be: whoever asks claims to be brokers that nobody knows.
+    fn get(&self, follower: NodeId) -> Option<Arc<Mutex<Follower>>> {
+        let mut followers = self.0.lock();
+        if followers.len() >= MAX_FOLLOWERS && !followers.contains_key(&follower) {
+            return None;
+        }
+        Some(followers.entry(follower).or_default().clone())
     }
 }
 
@@ -287,15 +302,13 @@ impl Follower {
             self.began = sent.unwrap_or(self.began);
         }
         if let Some(parked) = parked {
-            let flag = if begins { &parked.void } else { &parked.let_go };
-            flag.store(true, Ordering::Release);
-            parked.bell.notify_one();
+            parked.release(if begins { Released::Void } else { Released::Go });
         }
     }
 }
 
 fn follow(mut head: Head, follower: NodeId, deadline: Instant, request: FetchRequest) -> Answer {
-    let follower_lock = head.broker.followers.get(follower);
+    let Some(follower_lock) = head.broker.followers.get(follower) else { return Answer::Close };
     let mut state = follower_lock.lock();
     if head.lamport.is_some_and(|sent| sent < state.began) {
         return Answer::Close;
@@ -330,7 +343,7 @@ fn follow(mut head: Head, follower: NodeId, deadline: Instant, request: FetchReq
                 broker_epoch: request.replica_state.replica_epoch,
             };
             let received = head.replica(&named, partition.partition).and_then(|replica| {
-                let received = replica.receive(now, &fetch, &parked.bell)?;
+                let received = replica.receive(now, &fetch, parked.bell())?;
                 Ok((replica, received))
             });
             let mut waits = None;
@@ -360,29 +373,40 @@ fn follow(mut head: Head, follower: NodeId, deadline: Instant, request: FetchReq
         head.reply.topics.push(FetchTopic { name, id, partitions });
     }
     if ready {
-        respond(&mut head, &followed, max_bytes, &parked.bell);
+        respond(&mut head, &followed, max_bytes, parked.bell());
         drop(state);
         return head.answer();
     }
     drop(state);
+    let waiting = WaitingFollower { followed, parked };
     Answer::Later(Box::pin(async move {
-        let bell = &parked.bell;
-        let all_wait = || {
-            !parked.let_go.load(Ordering::Acquire)
-                && !parked.void.load(Ordering::Acquire)
-                && followed.iter().flatten().all(|f| f.replica.still_waits(&f.fetch, bell))
-        };
-        while tokio::time::timeout_at(deadline, bell.notified()).await.is_ok() && all_wait() {}
+        let WaitingFollower { followed, parked } = &waiting;
+        let bell = parked.bell();
+        let all_wait =
+            || parked.released().is_none() && followed.iter().flatten().all(|f| f.replica.still_waits(&f.fetch, bell));
+        while tokio::time::timeout_at(deadline, bell.heard()).await.is_ok() && all_wait() {}
         {
             // Void or answered, with nothing in between.
             let _state = follower_lock.lock();
-            if parked.void.load(Ordering::Acquire) {
+            if parked.released() == Some(Released::Void) {
                 return None;
             }
-            respond(&mut head, &followed, max_bytes, bell);
+            respond(&mut head, followed, max_bytes, bell);
         }
         head.encode()
     }))
+}
+
+/// Takes its bell down also when the connection ends while it waits.
+struct WaitingFollower {
+    followed: Vec<Option<Followed>>,
+    parked: Arc<Parked>,
+}
+
+impl Drop for WaitingFollower {
+    fn drop(&mut self) {
+        self.followed.iter().flatten().for_each(|f| f.replica.forget_follower(self.parked.bell()));
+    }
 }
 
 /// What a follower gets when the partition machine took no step: there is none here yet, or its disk failed. The error
@@ -394,9 +418,10 @@ fn without_a_step(error: ResponseError) -> ResponseError {
     }
 }
 
-fn respond(head: &mut Head, followed: &[Option<Followed>], max_bytes: usize, bell: &Bell) {
-    let mut left = max_bytes;
-    let mut none_yet = true;
+fn respond(head: &mut Head, followed: &[Option<Followed>], max_bytes: usize, bell: &Arc<Bell>) {
+    let mut held = head.broker.answers.grant(max_bytes);
+    let mut left = held.bytes();
+    let (mut none_yet, mut read) = (true, 0);
     let places = head.reply.topics.iter_mut().flat_map(|t| &mut t.partitions);
     for (place, one) in places.zip(followed) {
         let Some(Followed { replica, fetch, max_bytes }) = one else { continue };
@@ -404,6 +429,7 @@ fn respond(head: &mut Head, followed: &[Option<Followed>], max_bytes: usize, bel
         match replica.respond(fetch, (*max_bytes).min(left), none_yet) {
             Ok((records, bytes, high_watermark, log_start)) => {
                 left = left.saturating_sub(bytes);
+                read += bytes;
                 none_yet &= bytes == 0;
                 place.records = records;
                 place.high_watermark = high_watermark;
@@ -416,6 +442,8 @@ fn respond(head: &mut Head, followed: &[Option<Followed>], max_bytes: usize, bel
             }
         }
     }
+    held.set(read);
+    head.held = Some(held);
 }
 
 impl Head {
@@ -434,10 +462,18 @@ impl Head {
         }
     }
 
-    fn encode(&self) -> Option<Vec<Bytes>> {
+    fn encode(mut self) -> Option<Vec<Bytes>> {
         let lamport = self.lamport.map(|_| self.broker.sink.stamp());
         match encode_fetch(self.version, self.correlation_id, lamport, &self.reply) {
-            Ok(rope) => Some(rope),
+            Ok(mut rope) => {
+                if let Some(held) = self.held.take()
+                    && let Some(first) = rope.first_mut()
+                {
+                    // It goes with the answer, and is given back when that is written or dropped.
+                    *first = Bytes::from_owner(Held { bytes: std::mem::take(first), _charge: held });
+                }
+                Some(rope)
+            }
             Err(error) => {
                 tracing::error!(%error, api = ?ApiKey::Fetch, "a response cannot be encoded");
                 None

@@ -6,9 +6,14 @@
 //!            lifecycle, tracker, fetcher ──▶ peer ──▶ other nodes             ◀── Follow, AlterPartition
 //! ```
 
+// What comes from a socket or a file must not reach a panic.
+#![cfg_attr(
+    not(test),
+    warn(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::unreachable)
+)]
+
 mod admin;
 mod apis;
-mod bells;
 mod broker;
 mod clock;
 mod cluster;
@@ -21,6 +26,7 @@ mod fetcher;
 mod frames;
 mod leaders;
 mod lifecycle;
+mod limits;
 mod link;
 mod metadata;
 mod node;

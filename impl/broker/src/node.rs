@@ -20,6 +20,7 @@ use crate::clock::Clock;
 use crate::config::{Config, HostPort};
 use crate::controller::{ControllerNode, METADATA_TOPIC};
 use crate::error::StartError;
+use crate::limits::Limits;
 use crate::server::{self, Answer, Service};
 use crate::sink::TraceSink;
 use crate::store::Store;
@@ -75,7 +76,7 @@ impl Node {
             broker
         });
         let service = Arc::new(NodeService { broker, controller, sink });
-        tasks.push(tokio::spawn(server::serve(listener, service.clone(), config.request_max_bytes)));
+        tasks.push(tokio::spawn(server::serve(listener, service.clone(), Limits::of(&config).await)));
         Ok(Node { id, advertised, service, tasks, _store: store })
     }
 

@@ -4,12 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bellwether_core::Token;
+use bellwether_sync::Slots;
 use bellwether_wire::messages::produce_response::{NodeEndpoint, PartitionProduceResponse, TopicProduceResponse};
 use bellwether_wire::messages::{ApiKey, ProduceRequest, ProduceResponse};
 use bellwether_wire::{Batch, BatchError, ResponseError, StrBytes, Uuid, batch};
 use bytes::Bytes;
-use parking_lot::Mutex;
-use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::broker::Broker;
@@ -18,92 +17,37 @@ use crate::replica::Replica;
 use crate::server::Answer;
 
 /// The outcomes of the partitions of one produce request, as they come in.
-#[derive(Default)]
-pub(crate) struct ProduceCall {
-    state: Mutex<Waiting>,
-    complete: Notify,
+pub(crate) type ProduceCall = Slots<Open, Outcome>;
+
+/// What waits for its acknowledgement: by whom and under which token, and the start of the log when it was appended.
+#[derive(Clone)]
+pub(crate) struct Open {
+    pub(crate) token: Token,
+    pub(crate) replica: Arc<Replica>,
+    pub(crate) log_start: i64,
 }
 
-#[derive(Default)]
-struct Waiting {
-    /// Base offset and log start, or why not; none while it is open.
-    outcomes: Vec<Option<Outcome>>,
-    open: Vec<(usize, Token, Arc<Replica>, i64)>,
+/// Base offset and log start, or why not.
+pub(crate) type Outcome = Result<(i64, i64), ResponseError>;
+
+/// The answer for `slot` is there.
+pub(crate) fn done(call: &ProduceCall, slot: usize, result: Result<i64, ResponseError>) {
+    call.done(slot, |open| result.map(|base| (base, open.log_start)));
 }
 
-type Outcome = Result<(i64, i64), ResponseError>;
-
-impl ProduceCall {
-    /// Place `slot` is answered later, under `token`.
-    pub(crate) fn expect(&self, slot: usize, token: Token, replica: &Arc<Replica>, log_start: i64) {
-        self.state.lock().open.push((slot, token, replica.clone(), log_start));
-    }
-
-    /// The answer for `slot` is there.
-    pub(crate) fn done(&self, slot: usize, result: Result<i64, ResponseError>) {
-        let mut state = self.state.lock();
-        let Some(at) = state.open.iter().position(|(s, ..)| *s == slot) else { return };
-        let (_, _, _, log_start) = state.open.swap_remove(at);
-        state.set(slot, result.map(|base| (base, log_start)));
-        if state.open.is_empty() {
-            self.complete.notify_one();
-        }
-    }
-
-    fn set(&self, slot: usize, outcome: Outcome) {
-        self.state.lock().set(slot, outcome);
-    }
-
-    fn is_complete(&self) -> bool {
-        self.state.lock().open.is_empty()
-    }
-
-    /// Waits for all; when the time is over, the partitions that are still open are told so, and answer by that.
-    async fn wait(&self, deadline: Instant) {
-        let wait = async {
-            while !self.is_complete() {
-                self.complete.notified().await;
-            }
-        };
-        if tokio::time::timeout_at(deadline, wait).await.is_err() {
-            let open = self.state.lock().open.clone();
-            for (_, token, replica, _) in open {
-                replica.expire(token);
-            }
-        }
-    }
-
-    fn outcome(&self, slot: usize) -> Outcome {
-        let outcome = self.state.lock().outcomes.get(slot).copied().flatten();
-        outcome.unwrap_or(Err(ResponseError::RequestTimedOut))
+/// The places that are open wait no longer: their partitions answer at once, by the timeout.
+fn expire(call: &ProduceCall) {
+    for open in call.open() {
+        open.replica.expire(open.token);
     }
 }
 
-impl Waiting {
-    fn set(&mut self, slot: usize, outcome: Outcome) {
-        if self.outcomes.len() <= slot {
-            self.outcomes.resize(slot + 1, None);
-        }
-        if let Some(place) = self.outcomes.get_mut(slot) {
-            *place = Some(outcome);
-        }
-    }
-}
-
-/// Sees to it that a produce whose connection is gone does not wait for ever.
-struct Waiter {
-    call: Arc<ProduceCall>,
-    deadline: Instant,
-}
+/// A produce that waits. When its connection ends, nobody is there to be answered, and it waits no longer.
+struct Waiter(Arc<ProduceCall>);
 
 impl Drop for Waiter {
     fn drop(&mut self) {
-        if !self.call.is_complete()
-            && let Ok(runtime) = tokio::runtime::Handle::try_current()
-        {
-            let (call, deadline) = (self.call.clone(), self.deadline);
-            runtime.spawn(async move { call.wait(deadline).await });
-        }
+        expire(&self.0);
     }
 }
 
@@ -142,7 +86,7 @@ pub(crate) fn produce(
     }
     if acks == 0 {
         // No response: the only way to tell of an error is to close the connection (Kafka's KafkaApis.handleProduceRequest).
-        let failed = (0..slot).any(|s| call.outcome(s).is_err());
+        let failed = (0..slot).any(|s| !matches!(call.outcome(s), Some(Ok(_))));
         return if failed { Answer::Close } else { Answer::Nothing };
     }
     let broker = broker.clone();
@@ -152,10 +96,13 @@ pub(crate) fn produce(
     }
     // The time starts now, not when the answers before this one are out.
     let deadline = Instant::now() + Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0));
-    let waiting = Waiter { call, deadline };
+    let waiting = Waiter(call);
     Answer::Later(Box::pin(async move {
-        waiting.call.wait(deadline).await;
-        answer(&waiting.call)
+        let call = &waiting.0;
+        if tokio::time::timeout_at(deadline, call.complete()).await.is_err() {
+            expire(call);
+        }
+        answer(call)
     }))
 }
 
@@ -205,7 +152,7 @@ fn encode(
             let mut partition = PartitionProduceResponse::default();
             partition.index = *index;
             partition.log_append_time_ms = -1;
-            match call.outcome(slot) {
+            match call.outcome(slot).unwrap_or(Err(ResponseError::RequestTimedOut)) {
                 Ok((base, log_start)) => (partition.base_offset, partition.log_start_offset) = (base, log_start),
                 Err(error) => {
                     partition.error_code = error.code();

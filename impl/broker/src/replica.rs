@@ -9,6 +9,7 @@ use bellwether_core::{
     PartitionDelta, Responded, Token,
 };
 use bellwether_log::{Log, LogConfig, LogError};
+use bellwether_sync::{Bell, Bells};
 use bellwether_trace::{
     EpochStart, ErrorCode, FetchAnswer, FetchEffect, IsrMember, NodeId, RecoveredLog, TopicPartition,
 };
@@ -17,8 +18,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
-use crate::bells::{Bell, Bells};
-use crate::produce::ProduceCall;
+use crate::produce::{self, Open, ProduceCall};
 use crate::sink::TraceSink;
 use crate::store::Checkpoint;
 
@@ -86,9 +86,9 @@ struct Inner {
     /// What the checkpoints say of a log that was closed.
     at_close: Option<(i64, Option<i64>)>,
     /// Fetches of followers, waiting for the log to grow.
-    followers: Bells,
+    followers: Bells<NodeId>,
     /// Fetches of consumers, waiting for the high watermark to move.
-    consumers: Bells,
+    consumers: Bells<NodeId>,
     waiting: HashMap<Token, (Arc<ProduceCall>, usize)>,
     fx: Effects,
 }
@@ -211,7 +211,7 @@ impl Replica {
         let waiting = matches!(&produced, Ok(p) if p.waiting);
         if waiting {
             // Before the effects: the answer may be among them.
-            call.expect(slot, token, self, log_start);
+            call.expect(slot, Open { token, replica: self.clone(), log_start });
             inner.waiting.insert(token, (call.clone(), slot));
         }
         match (self.carry_out(inner, std::slice::from_ref(&batch)), produced) {
@@ -233,7 +233,13 @@ impl Replica {
 
     /// Is there something for a consumer at `offset`? An error counts: it is to be told at once. If not, the bell is hung.
     /// The result is in bytes, exact only when `measure` asks for it.
-    pub(crate) fn consumable(&self, fetch: &ConsumerFetch, max: usize, measure: bool, bell: &Bell) -> Option<usize> {
+    pub(crate) fn consumable(
+        &self,
+        fetch: &ConsumerFetch,
+        max: usize,
+        measure: bool,
+        bell: &Arc<Bell>,
+    ) -> Option<usize> {
         let inner = &mut *self.inner.lock();
         let offset = fetch.offset;
         if inner.check_consumer(fetch) != Ok(ConsumerAnswer::Records) {
@@ -287,7 +293,7 @@ impl Replica {
         consumed
     }
 
-    pub(crate) fn forget_consumer(&self, bell: &Bell) {
+    pub(crate) fn forget_consumer(&self, bell: &Arc<Bell>) {
         self.inner.lock().consumers.take_down(bell);
     }
 
@@ -296,7 +302,7 @@ impl Replica {
         self: &Arc<Self>,
         now: Millis,
         fetch: &FetchIn,
-        bell: &Bell,
+        bell: &Arc<Bell>,
     ) -> Result<Received, ResponseError> {
         let inner = &mut *self.inner.lock();
         if let Some(error) = inner.closed {
@@ -314,7 +320,7 @@ impl Replica {
     }
 
     /// Is there still no reason to answer this fetch? Then the bell is hung again.
-    pub(crate) fn still_waits(&self, fetch: &FetchIn, bell: &Bell) -> bool {
+    pub(crate) fn still_waits(&self, fetch: &FetchIn, bell: &Arc<Bell>) -> bool {
         let inner = &mut *self.inner.lock();
         let waits = inner.closed.is_none()
             && !inner.partition.is_over(fetch)
@@ -359,7 +365,7 @@ impl Replica {
         }
     }
 
-    pub(crate) fn forget_follower(&self, bell: &Bell) {
+    pub(crate) fn forget_follower(&self, bell: &Arc<Bell>) {
         self.inner.lock().followers.take_down(bell);
     }
 
@@ -574,7 +580,7 @@ impl Replica {
                 Effect::HighWatermarkMoved => inner.consumers.ring(),
                 Effect::Produced { token, result } => {
                     if let Some((call, slot)) = inner.waiting.remove(&token) {
-                        call.done(slot, result);
+                        produce::done(&call, slot, result);
                     }
                 }
                 Effect::SendAlterPartition { leader_epoch, partition_epoch, isr, .. } => {
@@ -605,7 +611,7 @@ impl Replica {
     fn go_offline(self: &Arc<Self>, inner: &mut Inner) {
         inner.closed = Some(ResponseError::KafkaStorageError);
         for (_, (call, slot)) in inner.waiting.drain() {
-            call.done(slot, Err(ResponseError::KafkaStorageError));
+            produce::done(&call, slot, Err(ResponseError::KafkaStorageError));
         }
         inner.followers.ring();
         inner.consumers.ring();

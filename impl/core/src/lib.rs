@@ -4,6 +4,12 @@
 //! onto [`Effects`]; the shell (`bellwether-broker`) carries the effects out, in order. Methods named after a trace event
 //! are one atomic action of the model each; those that a shell calls put several of them together.
 
+// What comes from a socket or a file must not reach a panic.
+#![cfg_attr(
+    not(test),
+    warn(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::unreachable)
+)]
+
 mod config_kind;
 mod controller;
 mod effect;

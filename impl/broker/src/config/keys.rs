@@ -160,6 +160,44 @@ pub(super) const KEYS: &[Key] = &[
         |c| Some(c.request_max_bytes.to_string()),
     ),
     key(
+        "queued.max.request.bytes",
+        |c, v| number(v, -1, i64::MAX).map(|n| c.queued_max_request_bytes = n),
+        |c| Some(c.queued_max_request_bytes.to_string()),
+    ),
+    key(
+        "max.connections",
+        |c, v| number(v, 0, i32::MAX as usize).map(|n| c.max_connections = n),
+        |c| Some(c.max_connections.to_string()),
+    ),
+    key(
+        "max.connections.per.ip",
+        |c, v| number(v, 0, i32::MAX as usize).map(|n| c.max_connections_per_ip = n),
+        |c| Some(c.max_connections_per_ip.to_string()),
+    ),
+    key(
+        "max.connections.per.ip.overrides",
+        |c, v| overrides(v).map(|list| c.max_connections_per_ip_overrides = list),
+        |c| {
+            let list = c.max_connections_per_ip_overrides.iter();
+            Some(list.map(|(host, count)| format!("{host}:{count}")).collect::<Vec<_>>().join(","))
+        },
+    ),
+    key(
+        "connections.max.idle.ms",
+        |c, v| number(v, i64::MIN, i64::MAX).map(|n| c.connections_max_idle_ms = n),
+        |c| Some(c.connections_max_idle_ms.to_string()),
+    ),
+    key(
+        "bellwether.connection.stall.ms",
+        |c, v| number(v, 1, u64::MAX).map(|n| c.connection_stall_ms = n),
+        |c| Some(c.connection_stall_ms.to_string()),
+    ),
+    key(
+        "bellwether.answers.max.bytes",
+        |c, v| number(v, 0, usize::MAX).map(|n| c.answers_max_bytes = n),
+        |c| Some(c.answers_max_bytes.to_string()),
+    ),
+    key(
         "bellwether.run.id",
         |c, v| {
             c.run_id = Some(v.to_string());
@@ -187,11 +225,17 @@ pub(super) const DOCUMENTATION: &[(&str, &str)] = &[
     ("advertised.listeners", "Where clients reach this node, if that is not where it listens."),
     ("auto.create.topics.enable", "Whether a topic is created when somebody asks for its metadata."),
     ("auto.leader.rebalance.enable", "Whether preferred leaders get their leaderships back from time to time."),
+    ("bellwether.answers.max.bytes", "How much memory records take in answers that clients have not taken yet."),
+    (
+        "bellwether.connection.stall.ms",
+        "How long a client may take for a request that it has begun, and for an answer.",
+    ),
     ("bellwether.run.id", "A name for this run, which stands in its trace."),
     ("broker.heartbeat.interval.ms", "How often a broker tells the controller that it lives."),
     ("broker.id", "The older name of node.id."),
     ("broker.rack", "The rack of this broker."),
     ("broker.session.timeout.ms", "A broker that was silent for longer is fenced."),
+    ("connections.max.idle.ms", "A connection on which nothing happens for longer is closed."),
     ("controller.quorum.voters", "The controllers, as id@host:port."),
     ("default.replication.factor", "How many replicas a topic has that does not say."),
     ("delete.topic.enable", "Whether topics can be deleted."),
@@ -201,11 +245,15 @@ pub(super) const DOCUMENTATION: &[(&str, &str)] = &[
     ("listeners", "Where this node listens."),
     ("log.dir", "The older name of log.dirs."),
     ("log.dirs", "The folder for the logs; without it they are kept in memory."),
+    ("max.connections", "How many connections there may be; more wait."),
+    ("max.connections.per.ip", "How many connections there may be from one address; more are closed."),
+    ("max.connections.per.ip.overrides", "The same for single addresses, as host:count."),
     ("max.incremental.fetch.session.cache.slots", "How many fetch sessions of consumers are kept (KIP-227)."),
     ("max.request.partition.size.limit", "How many partitions one answer to DescribeTopicPartitions has at most."),
     ("node.id", "The id of this node."),
     ("num.partitions", "How many partitions a topic has that does not say."),
     ("process.roles", "Whether this node is a broker, a controller or both."),
+    ("queued.max.request.bytes", "How much memory requests take that arrive or wait for their answer; -1 for 32 MiB."),
     ("replica.fetch.backoff.ms", "How long a follower waits after a fetch that failed."),
     ("replica.fetch.max.bytes", "How much a follower asks for of each partition."),
     ("replica.fetch.response.max.bytes", "How much a follower asks for of all partitions."),
@@ -279,4 +327,14 @@ fn listener(v: &str) -> Result<HostPort, String> {
 
 fn voters(v: &str) -> Result<Vec<Voter>, String> {
     v.split(',').map(|voter| voter.trim().parse()).collect()
+}
+
+/// `host:count,…`, where a host may be an IPv6 address (SocketServer, max.connections.per.ip.overrides).
+fn overrides(v: &str) -> Result<Vec<(String, usize)>, String> {
+    let entries = v.split(',').map(str::trim).filter(|entry| !entry.is_empty());
+    let parse = |entry: &str| {
+        let (host, count) = entry.rsplit_once(':').ok_or_else(|| format!("'{entry}' is not HOST:COUNT"))?;
+        Ok((host.trim().to_string(), number(count.trim(), 0, i32::MAX as usize)?))
+    };
+    entries.map(parse).collect()
 }

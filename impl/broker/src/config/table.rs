@@ -39,6 +39,8 @@ pub(crate) const BROKER_CONFIGS: &[BrokerConfig] = &[
     row("auto.create.topics.enable", Bool, "true"),
     row("auto.leader.rebalance.enable", Bool, "true"),
     row("background.threads", Int(1, i32::MAX), "10"),
+    row("bellwether.answers.max.bytes", Long(0, i64::MAX), "33554432"),
+    row("bellwether.connection.stall.ms", Long(1, i64::MAX), "60000"),
     null("bellwether.run.id", Text),
     row("broker.heartbeat.interval.ms", Int(i32::MIN, i32::MAX), "2000"),
     row("broker.id", Int(i32::MIN, i32::MAX), "-1"),

@@ -25,6 +25,7 @@ pub struct Record {
 
 /// Builds an uncompressed batch of (key, value, timestamp in ms), with base offset 0 and leader epoch -1 as a producer
 /// sends it. `producer_id` -1 (with epoch -1 and sequence -1) for a producer that is not idempotent.
+#[allow(clippy::indexing_slicing, reason = "the header has been written above")]
 pub fn build(
     records: &[(Option<Bytes>, Option<Bytes>, i64)],
     producer_id: i64,

@@ -3,10 +3,10 @@
 use bytes::Bytes;
 use proptest::prelude::*;
 
-use super::sample::Dice;
 use super::served;
 use crate::messages::fetch_response::{self as kafka, EpochEndOffset, FetchableTopicResponse, LeaderIdAndEpoch};
 use crate::messages::{ApiKey, BrokerId, FetchResponse, ProducerId, TopicName};
+use crate::sample::Dice;
 use crate::*;
 
 fn reply(dice: &mut Dice) -> FetchReply {
