@@ -14,6 +14,7 @@ mod follower;
 mod isr;
 mod leader;
 mod role;
+mod start;
 mod types;
 
 #[cfg(test)]
@@ -27,7 +28,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use bellwether_log::{EpochCache, ProducerStates};
-use bellwether_trace::{ErrorCode, FetchAnswer, NodeId, TopicPartition};
+use bellwether_trace::{ErrorCode, FetchAnswer, FetchEffect, NodeId, TopicPartition};
 use bellwether_wire::ResponseError;
 use bellwether_wire::batch::BatchHeader;
 
@@ -229,6 +230,22 @@ impl Partition {
             self.settle(fx);
         }
         answer
+    }
+
+    /// [`Partition::fetched`], and what follows of it: a follower's log starts no earlier than its leader's
+    /// (`ReplicaFetcherThread.processPartitionData`).
+    pub fn on_fetched(
+        &mut self,
+        request: &FetchOut,
+        from: NodeId,
+        answer: &FetchedIn<'_>,
+        fx: &mut Effects,
+    ) -> FetchEffect {
+        let effect = self.fetched(request, from, answer, fx);
+        if effect == FetchEffect::Appended {
+            self.advance_log_start(answer.log_start, fx);
+        }
+        effect
     }
 
     /// [`Partition::learn_isr`], and what follows of it.

@@ -49,6 +49,8 @@ pub struct FetchIn {
     pub last_fetched_epoch: i32,
     /// Its broker epoch.
     pub broker_epoch: i64,
+    /// Where its log starts.
+    pub log_start: i64,
 }
 
 /// How a valid fetch is answered in the end.
@@ -78,6 +80,8 @@ pub struct FetchOut {
     pub last_fetched_epoch: i32,
     /// Its broker epoch.
     pub broker_epoch: i64,
+    /// Where its log starts.
+    pub log_start: i64,
 }
 
 /// What a leader answered.
@@ -89,6 +93,8 @@ pub struct FetchedIn<'a> {
     pub diverging: Option<(i32, i64)>,
     /// The leader's high watermark.
     pub high_watermark: i64,
+    /// Where the leader's log starts, -1 if it does not say.
+    pub log_start: i64,
     /// The headers of the batches sent, in order.
     pub batches: &'a [BatchHeader],
 }
