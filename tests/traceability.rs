@@ -394,6 +394,7 @@ const EVENTS: &[(&str, &str)] = &[
     ("ShutDown", "shut-down"),
     ("Reassign", "reassign"),
     ("Configure", "configure"),
+    ("LogStart", "log-start"),
 ];
 
 /// The place of an event in [`EVENTS`].
@@ -423,6 +424,7 @@ fn listed(event: &Event) -> usize {
         Event::ShutDown { .. } => 21,
         Event::Reassign { .. } => 22,
         Event::Configure { .. } => 23,
+        Event::LogStart { .. } => 24,
     }
 }
 

@@ -227,6 +227,11 @@ impl Config {
         set.unwrap_or_else(|| config.default.to_owned())
     }
 
+    /// What somebody has set a broker configuration to, none for the default.
+    pub(crate) fn broker_value(&self, name: &str) -> Option<String> {
+        self.set_value(name)
+    }
+
     /// What somebody has set a broker configuration to.
     fn set_value(&self, name: &str) -> Option<String> {
         match KEYS.iter().find(|k| k.name == name) {

@@ -264,6 +264,7 @@ fn follow(mut head: Head, follower: NodeId, deadline: Instant, request: FetchReq
                 fetch_offset: partition.fetch_offset,
                 last_fetched_epoch: partition.last_fetched_epoch,
                 broker_epoch: request.replica_state.replica_epoch,
+                log_start: partition.log_start_offset,
             };
             let received = head.replica(&topic.topic, id, partition.partition).and_then(|replica| {
                 let received = replica.receive(now, &fetch, &parked.bell)?;
@@ -286,6 +287,10 @@ fn follow(mut head: Head, follower: NodeId, deadline: Instant, request: FetchReq
                         FetchAnswer::Error(error) => {
                             fail(&mut place, ResponseError::UnknownServerError);
                             place.error_code = error.code();
+                            if error == ErrorCode::OffsetOutOfRange {
+                                // A follower whose log ends below begins anew there.
+                                place.log_start_offset = received.log_start;
+                            }
                         }
                     }
                 }

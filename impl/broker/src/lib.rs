@@ -21,6 +21,7 @@ mod fetcher;
 mod frames;
 mod lifecycle;
 mod link;
+mod logs;
 mod node;
 mod peer;
 mod produce;
@@ -28,6 +29,7 @@ mod replica;
 mod server;
 mod sink;
 mod store;
+mod topic;
 mod tracker;
 
 pub use bellwether_core::Rules;

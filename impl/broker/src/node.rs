@@ -23,7 +23,7 @@ use crate::error::StartError;
 use crate::server::{self, Answer, Service};
 use crate::sink::TraceSink;
 use crate::store::Store;
-use crate::{admin, describe_configs, fetch, produce};
+use crate::{admin, describe_configs, fetch, logs, produce};
 
 /// How long a broker that stops waits for the controller to let it go.
 const SHUTDOWN_PATIENCE: Duration = Duration::from_millis(1500);
@@ -309,6 +309,21 @@ impl NodeService {
                     let body = apis::create_topics(&broker, &request).await.into();
                     broker.encode(api_key, version, correlation_id, lamport, body)
                 })
+            }
+            RequestKind::DeleteRecords(request) => {
+                let broker = broker.clone();
+                later(async move {
+                    let body = logs::delete_records(&broker, &request).await.into();
+                    broker.encode(api_key, version, correlation_id, lamport, body)
+                })
+            }
+            RequestKind::DescribeLogDirs(request) => {
+                let body = logs::describe_log_dirs(broker, &request).into();
+                self.encode(api_key, version, correlation_id, lamport, &body)
+            }
+            RequestKind::DescribeProducers(request) => {
+                let body = logs::describe_producers(broker, &request).into();
+                self.encode(api_key, version, correlation_id, lamport, &body)
             }
             RequestKind::DescribeConfigs(request) => {
                 let body = describe_configs::describe_configs(broker, &request).into();

@@ -31,14 +31,17 @@ pub const SUPPORTED: &[VersionRange] = &[
     range(ApiKey::FindCoordinator, 0, 4),
     range(ApiKey::ApiVersions, 0, 4),
     range(ApiKey::CreateTopics, 2, 7),
+    range(ApiKey::DeleteRecords, 0, 2),
     range(ApiKey::InitProducerId, 0, 4),
     range(ApiKey::OffsetForLeaderEpoch, 2, 4),
     range(ApiKey::DescribeConfigs, 1, 4),
     range(ApiKey::AlterConfigs, 0, 2),
+    range(ApiKey::DescribeLogDirs, 1, 4),
     range(ApiKey::ElectLeaders, 0, 2),
     range(ApiKey::IncrementalAlterConfigs, 0, 1),
     range(ApiKey::AlterPartitionReassignments, 0, 1),
     range(ApiKey::ListPartitionReassignments, 0, 0),
+    range(ApiKey::DescribeProducers, 0, 0),
 ];
 
 /// What nodes of a cluster serve to each other, besides [`SUPPORTED`].
@@ -145,6 +148,9 @@ bodies! {
     AllocateProducerIds AllocateProducerIdsRequest AllocateProducerIdsResponse,
     AssignReplicasToDirs AssignReplicasToDirsRequest AssignReplicasToDirsResponse,
     DescribeConfigs DescribeConfigsRequest DescribeConfigsResponse,
+    DeleteRecords DeleteRecordsRequest DeleteRecordsResponse,
+    DescribeLogDirs DescribeLogDirsRequest DescribeLogDirsResponse,
+    DescribeProducers DescribeProducersRequest DescribeProducersResponse,
     AlterConfigs AlterConfigsRequest AlterConfigsResponse,
     ElectLeaders ElectLeadersRequest ElectLeadersResponse,
     IncrementalAlterConfigs IncrementalAlterConfigsRequest IncrementalAlterConfigsResponse,

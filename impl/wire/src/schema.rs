@@ -104,4 +104,7 @@ tables! {
     IncrementalAlterConfigs incremental_alter_configs,
     AlterConfigs alter_configs,
     DescribeConfigs describe_configs,
+    DeleteRecords delete_records,
+    DescribeLogDirs describe_log_dirs,
+    DescribeProducers describe_producers,
 }

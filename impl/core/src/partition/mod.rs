@@ -182,6 +182,17 @@ impl Partition {
         self.epochs.end_for(epoch, self.log_end)
     }
 
+    /// What idempotent producers wrote last.
+    pub fn producers(&self) -> &ProducerStates {
+        &self.producers
+    }
+
+    /// Forgets producers that have written nothing since `before` (ms since 1970; producer.id.expiration.ms ago). What they send later
+    /// may begin with any sequence number, and is no duplicate of anything.
+    pub fn expire_producers(&mut self, before: i64) {
+        self.producers.expire(before);
+    }
+
     /// How many produces wait for an answer.
     pub fn waiting(&self) -> usize {
         self.waiting.len()

@@ -30,6 +30,8 @@ pub struct Produced {
     pub end: i64,
     /// The log has it already: nothing is appended.
     pub duplicate: bool,
+    /// The batch's largest timestamp, as it is in the log.
+    pub timestamp: i64,
     /// The answer comes as [`crate::Effect::Produced`]; it may be among this step's effects already.
     pub waiting: bool,
 }
