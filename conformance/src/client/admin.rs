@@ -2,9 +2,9 @@
 
 use bellwether_trace::NodeId;
 use bellwether_wire::messages::alter_partition_reassignments_request::{ReassignablePartition, ReassignableTopic};
+use bellwether_wire::messages::delete_records_request::{DeleteRecordsPartition, DeleteRecordsTopic};
 use bellwether_wire::messages::elect_leaders_request::TopicPartitions;
 use bellwether_wire::messages::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
-use bellwether_wire::messages::delete_records_request::{DeleteRecordsPartition, DeleteRecordsTopic};
 use bellwether_wire::messages::{
     AlterPartitionReassignmentsRequest, DeleteRecordsRequest, ElectLeadersRequest, IncrementalAlterConfigsRequest,
 };
