@@ -1,6 +1,6 @@
 //! What administrators ask about the logs of this broker: DeleteRecords, DescribeLogDirs, DescribeProducers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +10,7 @@ use bellwether_wire::messages::{
 };
 use bellwether_wire::{ResponseError, StrBytes};
 use messages::delete_records_response::{DeleteRecordsPartitionResult, DeleteRecordsTopicResult};
+use messages::describe_log_dirs_request::DescribableLogDirTopic;
 use messages::describe_log_dirs_response::{DescribeLogDirsPartition, DescribeLogDirsResult, DescribeLogDirsTopic};
 use messages::describe_producers_response::{PartitionResponse, ProducerState, TopicResponse};
 use tokio::sync::Notify;
@@ -115,11 +116,11 @@ fn named(name: &TopicName) -> DeleteRecordsTopicResult {
 
 /// DescribeLogDirs (KIP-113): the one data directory, with the partitions that are asked for.
 pub(crate) fn describe_log_dirs(broker: &Broker, request: &DescribeLogDirsRequest) -> DescribeLogDirsResponse {
-    let wanted = |replica: &Replica| match &request.topics {
-        None => true,
-        Some(topics) => {
-            topics.iter().any(|t| *t.topic == *replica.topic && t.partitions.contains(&replica.tp.partition))
-        }
+    let named = |t: &DescribableLogDirTopic| t.partitions.iter().map(|p| (t.topic.to_string(), *p)).collect::<Vec<_>>();
+    let asked: Option<BTreeSet<(String, i32)>> =
+        request.topics.as_ref().map(|topics| topics.iter().flat_map(named).collect());
+    let wanted = |replica: &Replica| {
+        asked.as_ref().is_none_or(|asked| asked.contains(&(replica.topic.to_string(), replica.tp.partition)))
     };
     let mut topics: BTreeMap<Arc<str>, Vec<DescribeLogDirsPartition>> = BTreeMap::new();
     for replica in broker.all_replicas().iter().filter(|r| wanted(r)) {
@@ -157,10 +158,12 @@ pub(crate) fn describe_log_dirs(broker: &Broker, request: &DescribeLogDirsReques
 /// DescribeProducers (KIP-664): the idempotent producers that a replica here remembers, whether it leads or not.
 pub(crate) fn describe_producers(broker: &Broker, request: &DescribeProducersRequest) -> DescribeProducersResponse {
     let mut response = DescribeProducersResponse::default();
+    // Each partition once: a small request is not to have an answer of gigabytes.
+    let mut answered = BTreeSet::new();
     for asked in &request.topics {
         let mut topic = TopicResponse::default();
         topic.name = asked.name.clone();
-        for index in &asked.partition_indexes {
+        for index in asked.partition_indexes.iter().filter(|index| answered.insert((&asked.name, **index))) {
             let mut partition = PartitionResponse::default();
             partition.partition_index = *index;
             match broker.replica_by_name(&asked.name, *index).and_then(|replica| replica.producers()) {
