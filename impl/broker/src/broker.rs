@@ -272,17 +272,6 @@ impl Broker {
         settings
     }
 
-    /// A configuration that is a number of milliseconds.
-    fn number(&self, name: &str, default: u64) -> u64 {
-        self.config.broker_value(name).and_then(|v| v.parse().ok()).unwrap_or(default)
-    }
-
-    fn every(&self, name: &str, default: u64) -> tokio::time::Interval {
-        let mut interval = tokio::time::interval(Duration::from_millis(self.number(name, default).max(1)));
-        interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        interval
-    }
-
     /// All replicas on this broker.
     pub(crate) fn all_replicas(&self) -> Vec<Arc<Replica>> {
         self.replicas.read().values().cloned().collect()
@@ -376,11 +365,16 @@ async fn tick(broker: Arc<Broker>) {
     }
 }
 
+fn every(ms: u64) -> tokio::time::Interval {
+    let mut interval = tokio::time::interval(Duration::from_millis(ms.max(1)));
+    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    interval
+}
+
 /// Looks for what retention takes away, as often as log.retention.check.interval.ms says (LogManager.cleanupLogs).
 async fn clean(broker: Arc<Broker>) {
-    let mut interval = broker.every("log.retention.check.interval.ms", 300_000);
-    let first = broker.number("log.initial.task.delay.ms", 30_000);
-    tokio::time::sleep(Duration::from_millis(first)).await;
+    tokio::time::sleep(Duration::from_millis(broker.config.initial_task_delay_ms)).await;
+    let mut interval = every(broker.config.retention_check_ms);
     loop {
         interval.tick().await;
         let (now, replicas) = (wall_ms(), broker.all_replicas());
@@ -391,8 +385,8 @@ async fn clean(broker: Arc<Broker>) {
 
 /// Forgets producers that have been silent for producer.id.expiration.ms.
 async fn expire_producers(broker: Arc<Broker>) {
-    let mut interval = broker.every("producer.id.expiration.check.interval.ms", 600_000);
-    let idle = i64::try_from(broker.number("producer.id.expiration.ms", 86_400_000)).unwrap_or(i64::MAX);
+    let mut interval = every(broker.config.producer_expiration_check_ms);
+    let idle = i64::try_from(broker.config.producer_expiration_ms).unwrap_or(i64::MAX);
     interval.tick().await;
     loop {
         interval.tick().await;

@@ -100,6 +100,10 @@ pub struct Config {
     pub segment_bytes: usize,
     pub flush_interval_messages: u64,
     pub checkpoint_ms: u64,
+    pub retention_check_ms: u64,
+    pub initial_task_delay_ms: u64,
+    pub producer_expiration_ms: u64,
+    pub producer_expiration_check_ms: u64,
     pub request_max_bytes: usize,
     pub run_id: Option<String>,
     pub rules: Rules,
@@ -139,6 +143,10 @@ impl Default for Config {
             segment_bytes: 1 << 30,
             flush_interval_messages: i64::MAX as u64,
             checkpoint_ms: 5_000,
+            retention_check_ms: 300_000,
+            initial_task_delay_ms: 30_000,
+            producer_expiration_ms: 86_400_000,
+            producer_expiration_check_ms: 600_000,
             request_max_bytes: 100 << 20,
             run_id: None,
             rules: Rules::all(),
@@ -225,11 +233,6 @@ impl Config {
         }
         let set = config.synonyms.iter().find_map(|(synonym, unit)| Some(in_unit(self.set_value(synonym)?, *unit)));
         set.unwrap_or_else(|| config.default.to_owned())
-    }
-
-    /// What somebody has set a broker configuration to, none for the default.
-    pub(crate) fn broker_value(&self, name: &str) -> Option<String> {
-        self.set_value(name)
     }
 
     /// What somebody has set a broker configuration to.

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bellwether_core::{ConsumerFetch, FetchIn};
 use bellwether_trace::{ErrorCode, FetchAnswer, NodeId, TopicId, TopicPartition};
+use bellwether_wire::compression::Codec;
 use bellwether_wire::messages::{ApiKey, FetchRequest};
 use bellwether_wire::{FetchPartition, FetchReply, FetchTopic, ResponseError, encode_fetch};
 use bytes::Bytes;
@@ -18,6 +19,9 @@ use crate::bells::Bell;
 use crate::broker::Broker;
 use crate::replica::{Replica, token};
 use crate::server::Answer;
+
+/// The first fetch version that knows zstd.
+const ZSTD_SINCE: i16 = 10;
 
 /// The names of the response, and how to encode it.
 struct Head {
@@ -80,7 +84,11 @@ fn consume(mut head: Head, deadline: Instant, request: FetchRequest) -> Answer {
         let (name, id) = head.topic(&topic.topic, topic.topic_id.as_u128());
         let mut partitions = Vec::with_capacity(topic.partitions.len());
         for partition in topic.partitions {
-            let replica = head.replica(&topic.topic, id, partition.partition);
+            let replica = head.replica(&topic.topic, id, partition.partition).and_then(|replica| {
+                // Such a client could not read what it gets (KafkaApis.processResponseCallback, KIP-110).
+                let zstd = head.version < ZSTD_SINCE && replica.settings().admission.codec == Some(Codec::Zstd);
+                if zstd { Err(ResponseError::UnsupportedCompressionType) } else { Ok(replica) }
+            });
             let fetch = ConsumerFetch {
                 leader_epoch: partition.current_leader_epoch,
                 offset: partition.fetch_offset,

@@ -124,8 +124,8 @@ fn apply(broker: &Arc<Broker>, batches: &[Batch]) -> Result<(), String> {
         image.offset()
     };
     if *broker.serving.borrow() {
-        broker.tell_partitions(Some(&touched));
         broker.tell_topics(&configured);
+        broker.tell_partitions(Some(&touched));
     }
     // After the partitions, so that who waits for something in the image finds it usable.
     broker.image_offset.send_replace(offset);

@@ -2,6 +2,7 @@
 
 mod common;
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bellwether_broker::{Cluster, Config};
@@ -51,6 +52,11 @@ async fn alter(client: &Client, topic: &str, key: &str, value: &str) {
         ResponseKind::IncrementalAlterConfigs(response) => assert_eq!(response.responses[0].error_code, 0, "{key}"),
         other => panic!("{other:?}"),
     }
+    // The broker learns of it in the order of the metadata log: a topic that it knows was created later.
+    static BARRIERS: AtomicUsize = AtomicUsize::new(0);
+    let barrier = format!("barrier-{}", BARRIERS.fetch_add(1, Ordering::Relaxed));
+    assert_eq!(client.create(&barrier, 1, 1).await, 0);
+    until("the configuration is in force", async || (client.list(&barrier, 0, -1).await.0 == 0).then_some(())).await;
 }
 
 async fn produced(client: &Client, version: i16, topic: &str, records: Bytes) -> PartitionProduceResponse {
@@ -238,6 +244,11 @@ async fn a_topic_has_its_own_codec_and_limits() {
         ResponseError::UnsupportedCompressionType.code()
     );
     assert_eq!(produced(&client, 7, "t", zstd.clone()).await.error_code, 0);
+
+    alter(&client, "t", "compression.type", "zstd").await;
+    let refused = client.fetch_version(9, "t", 0, 0, PATIENCE).await;
+    assert_eq!(refused.error, ResponseError::UnsupportedCompressionType.code());
+    alter(&client, "t", "compression.type", "producer").await;
 
     alter(&client, "t", "max.message.bytes", &zstd.len().to_string()).await;
     assert_eq!(produced(&client, 9, "t", plain.clone()).await.error_code, ResponseError::MessageTooLarge.code());
