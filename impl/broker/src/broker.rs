@@ -53,8 +53,8 @@ pub(crate) struct Broker {
     pub(crate) producer_ids: tokio::sync::Mutex<Range<i64>>,
     pub(crate) followers: Followers,
     replicas: RwLock<HashMap<TopicPartition, Arc<Replica>>>,
-    /// What is in force for each topic with a replica here, with the configurations that it was made of.
-    settings: Mutex<HashMap<TopicId, (BTreeMap<String, String>, Arc<TopicSettings>)>>,
+    /// What is in force for each topic with a replica here.
+    settings: Mutex<HashMap<TopicId, Known>>,
     /// Held while partitions are told of the image: what is older may not come after what is newer, or a replica that is
     /// removed would be made again.
     telling: Mutex<()>,
@@ -62,6 +62,9 @@ pub(crate) struct Broker {
     out: mpsc::UnboundedSender<Outgoing>,
     tasks: Mutex<JoinSet<()>>,
 }
+
+/// A topic's settings, and the configurations that they were made of.
+type Known = (BTreeMap<String, String>, Arc<TopicSettings>);
 
 /// The ends of a broker's queues, for its tasks.
 pub(crate) struct Queues {

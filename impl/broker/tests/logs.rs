@@ -261,7 +261,7 @@ async fn a_topic_has_its_own_codec_and_limits() {
 #[tokio::test(flavor = "multi_thread")]
 async fn logs_and_producers_are_described() {
     let dir = tempfile::tempdir().unwrap();
-    let mut config = tidy();
+    let mut config = config();
     config.log_dir = Some(dir.path().to_path_buf());
     let (_cluster, client) = one_node(&config).await;
     let sent = batch::build(&[record(None, "v", 1000), record(None, "v", 900)], 77, 3, 5);
