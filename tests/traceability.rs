@@ -395,6 +395,7 @@ const EVENTS: &[(&str, &str)] = &[
     ("Reassign", "reassign"),
     ("Configure", "configure"),
     ("DeleteTopic", "delete-topic"),
+    ("LogStart", "log-start"),
 ];
 
 /// The place of an event in [`EVENTS`].
@@ -425,6 +426,7 @@ fn listed(event: &Event) -> usize {
         Event::Reassign { .. } => 22,
         Event::Configure { .. } => 23,
         Event::DeleteTopic { .. } => 24,
+        Event::LogStart { .. } => 25,
     }
 }
 

@@ -64,7 +64,7 @@ const DELETED: Event = Event::DeleteTopic { topic: TP.topic, metadata_offset: 4 
 fn a_topic_that_is_deleted_ends_and_one_of_its_name_begins_anew() {
     let second = TopicPartition { topic: TopicId(6), partition: 0 };
     let epochs = vec![EpochStart { epoch: 0, start: 0 }];
-    let log = |tp, epochs| RecoveredLog { tp, log_end: 1, high_watermark: 0, epochs };
+    let log = |tp, epochs| RecoveredLog { tp, log_start: 0, log_end: 1, high_watermark: 0, epochs };
     let verdict = with(&[
         DELETED,
         // The replica has yet to hear of it, and it may still be there at the next start.

@@ -9,6 +9,7 @@ mod events;
 mod explain;
 mod names;
 mod partition;
+mod starts;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

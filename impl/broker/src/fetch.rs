@@ -7,6 +7,7 @@ use std::time::Duration;
 use bellwether_core::{ConsumerFetch, FetchIn, SessionFetch, SessionPartition, SessionRequest, SessionTopic};
 use bellwether_sync::{Bell, Charge, Parked, Released};
 use bellwether_trace::{ErrorCode, FetchAnswer, NodeId, TopicId, TopicPartition};
+use bellwether_wire::compression::Codec;
 use bellwether_wire::messages::{ApiKey, FetchRequest};
 use bellwether_wire::{FetchPartition, FetchReply, FetchTopic, ResponseError, Uuid, encode_fetch};
 use bytes::Bytes;
@@ -17,6 +18,9 @@ use crate::broker::Broker;
 use crate::leaders::Leaders;
 use crate::replica::{Replica, token};
 use crate::server::Answer;
+
+/// The first fetch version that knows zstd.
+const ZSTD_SINCE: i16 = 10;
 
 /// The names of the response, and how to encode it.
 struct Head {
@@ -67,8 +71,15 @@ pub(crate) fn fetch(
     request: FetchRequest,
 ) -> Answer {
     let follower = if version >= 15 { request.replica_state.replica_id.0 } else { request.replica_id.0 };
-    let head =
-        Head { broker: broker.clone(), version, correlation_id, lamport, reply: FetchReply::default(), session: None, held: None };
+    let head = Head {
+        broker: broker.clone(),
+        version,
+        correlation_id,
+        lamport,
+        reply: FetchReply::default(),
+        session: None,
+        held: None,
+    };
     let deadline = Instant::now() + Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0));
     match follower {
         0.. => follow(head, follower, deadline, request),
@@ -103,7 +114,11 @@ fn consume(mut head: Head, deadline: Instant, request: FetchRequest) -> Answer {
             head.reply.topics.push(FetchTopic { name, id, partitions: Vec::new() });
             last = Some(&partition.topic);
         }
-        let replica = head.replica(&partition.topic, partition.index);
+        let replica = head.replica(&partition.topic, partition.index).and_then(|replica| {
+            // Such a client could not read what it gets (KafkaApis.processResponseCallback, KIP-110).
+            let zstd = head.version < ZSTD_SINCE && replica.settings().admission.codec == Some(Codec::Zstd);
+            if zstd { Err(ResponseError::UnsupportedCompressionType) } else { Ok(replica) }
+        });
         let fetch = ConsumerFetch {
             leader_epoch: partition.leader_epoch,
             offset: partition.offset,
@@ -341,6 +356,7 @@ fn follow(mut head: Head, follower: NodeId, deadline: Instant, request: FetchReq
                 fetch_offset: partition.fetch_offset,
                 last_fetched_epoch: partition.last_fetched_epoch,
                 broker_epoch: request.replica_state.replica_epoch,
+                log_start: partition.log_start_offset,
             };
             let received = head.replica(&named, partition.partition).and_then(|replica| {
                 let received = replica.receive(now, &fetch, parked.bell())?;
@@ -363,6 +379,10 @@ fn follow(mut head: Head, follower: NodeId, deadline: Instant, request: FetchReq
                         FetchAnswer::Error(error) => {
                             fail(&mut place, ResponseError::UnknownServerError);
                             place.error_code = error.code();
+                            if error == ErrorCode::OffsetOutOfRange {
+                                // A follower whose log ends below begins anew there.
+                                place.log_start_offset = received.log_start;
+                            }
                         }
                     }
                 }

@@ -28,6 +28,7 @@ mod leaders;
 mod lifecycle;
 mod limits;
 mod link;
+mod logs;
 mod metadata;
 mod node;
 mod peer;
@@ -36,6 +37,7 @@ mod replica;
 mod server;
 mod sink;
 mod store;
+mod topic;
 mod topics;
 mod tracker;
 

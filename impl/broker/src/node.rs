@@ -24,7 +24,7 @@ use crate::limits::Limits;
 use crate::server::{self, Answer, Service};
 use crate::sink::TraceSink;
 use crate::store::Store;
-use crate::{admin, describe_configs, fetch, metadata, produce, topics};
+use crate::{admin, describe_configs, fetch, logs, metadata, produce, topics};
 
 /// How long a broker that stops waits for the controller to let it go.
 const SHUTDOWN_PATIENCE: Duration = Duration::from_millis(1500);
@@ -345,6 +345,21 @@ impl NodeService {
             }
             RequestKind::DescribeTopicPartitions(request) => {
                 let body = metadata::describe_topic_partitions(broker, &request).into();
+                self.encode(api_key, version, correlation_id, lamport, &body)
+            }
+            RequestKind::DeleteRecords(request) => {
+                let broker = broker.clone();
+                later(async move {
+                    let body = logs::delete_records(&broker, &request).await.into();
+                    broker.encode(api_key, version, correlation_id, lamport, body)
+                })
+            }
+            RequestKind::DescribeLogDirs(request) => {
+                let body = logs::describe_log_dirs(broker, &request).into();
+                self.encode(api_key, version, correlation_id, lamport, &body)
+            }
+            RequestKind::DescribeProducers(request) => {
+                let body = logs::describe_producers(broker, &request).into();
                 self.encode(api_key, version, correlation_id, lamport, &body)
             }
             RequestKind::DescribeConfigs(request) => {

@@ -5,34 +5,57 @@ use std::time::Duration;
 
 use bellwether_core::Token;
 use bellwether_sync::Slots;
-use bellwether_wire::messages::produce_response::{NodeEndpoint, PartitionProduceResponse, TopicProduceResponse};
+use bellwether_wire::batch::NotAdmitted;
+use bellwether_wire::compression::Codec;
+use bellwether_wire::messages::produce_response::{
+    BatchIndexAndErrorMessage, NodeEndpoint, PartitionProduceResponse, TopicProduceResponse,
+};
 use bellwether_wire::messages::{ApiKey, ProduceRequest, ProduceResponse};
-use bellwether_wire::{Batch, BatchError, ResponseError, StrBytes, Uuid, batch};
+use bellwether_wire::{Batch, ResponseError, StrBytes, Uuid, batch};
 use bytes::Bytes;
 use tokio::time::Instant;
 
 use crate::broker::Broker;
+use crate::clock::wall_ms;
 use crate::leaders::Leaders;
 use crate::replica::Replica;
 use crate::server::Answer;
+use crate::topic::TopicSettings;
+
+/// The first produce version that knows zstd (KIP-110).
+const ZSTD_SINCE: i16 = 7;
 
 /// The outcomes of the partitions of one produce request, as they come in.
 pub(crate) type ProduceCall = Slots<Open, Outcome>;
 
-/// What waits for its acknowledgement: by whom and under which token, and the start of the log when it was appended.
+/// What waits for its acknowledgement: by whom and under which token, and where it is.
 #[derive(Clone)]
 pub(crate) struct Open {
     pub(crate) token: Token,
     pub(crate) replica: Arc<Replica>,
-    pub(crate) log_start: i64,
+    pub(crate) placed: Placed,
 }
 
-/// Base offset and log start, or why not.
-pub(crate) type Outcome = Result<(i64, i64), ResponseError>;
+/// Where a batch is in the log.
+#[derive(Clone, Copy)]
+pub(crate) struct Placed {
+    pub(crate) base_offset: i64,
+    pub(crate) log_start: i64,
+    /// When it was appended in ms since 1970, if that is what its records say; else -1.
+    pub(crate) append_time: i64,
+}
+
+/// Where it is, or why it is nowhere.
+pub(crate) type Outcome = Result<Placed, NotAdmitted>;
+
+/// An error that its code says all about.
+pub(crate) fn plain(error: ResponseError) -> NotAdmitted {
+    NotAdmitted { error, message: String::new(), records: Vec::new() }
+}
 
 /// The answer for `slot` is there.
 pub(crate) fn done(call: &ProduceCall, slot: usize, result: Result<i64, ResponseError>) {
-    call.done(slot, |open| result.map(|base| (base, open.log_start)));
+    call.done(slot, |open| result.map(|base_offset| Placed { base_offset, ..open.placed }).map_err(plain));
 }
 
 /// The places that are open wait no longer: their partitions answer at once, by the timeout.
@@ -63,18 +86,27 @@ pub(crate) fn produce(
 ) -> Answer {
     let call = Arc::new(ProduceCall::default());
     let mut outline: Outline = Vec::with_capacity(request.topic_data.len());
-    let (now, acks) = (broker.clock.now(), request.acks);
+    let (now, wall, acks) = (broker.clock.now(), wall_ms(), request.acks);
     let mut slot = 0;
     for topic in request.topic_data {
         let mut indexes = Vec::with_capacity(topic.partition_data.len());
         for partition in topic.partition_data {
-            let outcome = match one_batch(broker, acks, partition.records) {
-                _ if request.transactional_id.is_some() => Some(Err(ResponseError::TransactionalIdAuthorizationFailed)),
-                Err(error) => Some(Err(error)),
-                Ok(batch) => match broker.replica_of(version >= 13, &topic.name, topic.topic_id, partition.index) {
-                    Ok(replica) => replica.produce(now, acks, batch, &call, slot),
-                    Err(error) => Some(Err(error)),
-                },
+            let replica = if !(-1..=1).contains(&acks) {
+                Err(ResponseError::InvalidRequiredAcks)
+            } else if request.transactional_id.is_some() {
+                Err(ResponseError::TransactionalIdAuthorizationFailed)
+            } else {
+                broker.replica_of(version >= 13, &topic.name, topic.topic_id, partition.index)
+            };
+            let admitted = replica.map_err(plain).and_then(|replica| {
+                let batch = one_batch(version, wall, &replica.settings(), partition.records)?;
+                Ok((replica, batch))
+            });
+            let outcome = match admitted {
+                Ok((replica, batch)) => {
+                    replica.produce(now, acks, batch, &call, slot).map(|placed| placed.map_err(plain))
+                }
+                Err(refused) => Some(Err(refused)),
             };
             if let Some(outcome) = outcome {
                 call.set(slot, outcome);
@@ -106,31 +138,25 @@ pub(crate) fn produce(
     }))
 }
 
-/// A produce request has exactly one batch a partition (KIP-98), of a size that is allowed, as it was sent.
-fn one_batch(broker: &Broker, acks: i16, records: Option<Bytes>) -> Result<Batch, ResponseError> {
-    if !(-1..=1).contains(&acks) {
-        return Err(ResponseError::InvalidRequiredAcks);
+/// A produce request has exactly one batch a partition (KIP-98): as it was sent, unless the topic's configuration wants it otherwise.
+fn one_batch(version: i16, now: i64, topic: &TopicSettings, records: Option<Bytes>) -> Result<Batch, NotAdmitted> {
+    let batch = batch::sent(records, topic.admission.max_bytes)?;
+    if version < ZSTD_SINCE && batch.header.compression() == Codec::Zstd.id() {
+        return Err(plain(ResponseError::UnsupportedCompressionType));
     }
-    let records = records.filter(|r| !r.is_empty()).ok_or(ResponseError::InvalidRecord)?;
-    // Without the CRC first: a batch that is too large is not worth summing up.
-    let header = batch::parse_header(&records).map_err(error_of)?;
-    if header.size() > broker.config.message_max_bytes {
-        return Err(ResponseError::MessageTooLarge);
-    }
-    let mut batches = batch::split(&records, true).map_err(error_of)?.into_iter();
-    let batch = batches.next().ok_or(ResponseError::InvalidRecord)?;
-    if batches.next().is_some() || batch.header.is_control() {
-        return Err(ResponseError::InvalidRecord);
+    let batch = batch::admit(batch, &topic.admission, now)?;
+    if batch.bytes.len() as u64 > topic.log.segment_bytes {
+        let message = format!("the batch has {} bytes, and a segment {}", batch.bytes.len(), topic.log.segment_bytes);
+        return Err(NotAdmitted { message, ..plain(ResponseError::RecordListTooLarge) });
     }
     Ok(batch)
 }
 
-fn error_of(error: BatchError) -> ResponseError {
-    match error {
-        BatchError::Magic(_) => ResponseError::UnsupportedForMessageFormat,
-        BatchError::Count | BatchError::Field | BatchError::Record => ResponseError::InvalidRecord,
-        _ => ResponseError::CorruptMessage,
-    }
+fn record_error((index, message): (i32, String)) -> BatchIndexAndErrorMessage {
+    let mut error = BatchIndexAndErrorMessage::default();
+    error.batch_index = index;
+    error.batch_index_error_message = Some(StrBytes::from(message));
+    error
 }
 
 fn encode(
@@ -152,11 +178,19 @@ fn encode(
             let mut partition = PartitionProduceResponse::default();
             partition.index = *index;
             partition.log_append_time_ms = -1;
-            match call.outcome(slot).unwrap_or(Err(ResponseError::RequestTimedOut)) {
-                Ok((base, log_start)) => (partition.base_offset, partition.log_start_offset) = (base, log_start),
-                Err(error) => {
+            match call.outcome(slot).unwrap_or_else(|| Err(plain(ResponseError::RequestTimedOut))) {
+                Ok(placed) => {
+                    (partition.base_offset, partition.log_start_offset) = (placed.base_offset, placed.log_start);
+                    partition.log_append_time_ms = placed.append_time;
+                }
+                Err(NotAdmitted { error, message, records }) => {
                     partition.error_code = error.code();
                     (partition.base_offset, partition.log_start_offset) = (-1, -1);
+                    // From version 8 on (KIP-467); older ones have no place for it.
+                    if version >= 8 {
+                        partition.error_message = (!message.is_empty()).then(|| StrBytes::from(message));
+                        partition.record_errors = records.into_iter().map(record_error).collect();
+                    }
                     let leader = leaders.of(broker, version >= 10, error, name, *id, *index);
                     if let Some((leader, epoch)) = leader {
                         partition.current_leader.leader_id = leader.into();

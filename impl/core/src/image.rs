@@ -95,6 +95,8 @@ pub struct Touched {
     pub partitions: BTreeSet<TopicPartition>,
     /// The brokers that changed.
     pub brokers: BTreeSet<NodeId>,
+    /// The topics whose configuration changed, whether or not that is a step of their partitions.
+    pub topics: BTreeSet<TopicId>,
 }
 
 /// A record that cannot follow the ones before it: the log is not one that a controller wrote. A node that meets one
@@ -393,6 +395,7 @@ impl MetadataImage {
                 None => topic.configs.remove(name),
             };
         }
+        touched.topics.insert(id);
         if effective(topic) == before {
             return Ok(false);
         }

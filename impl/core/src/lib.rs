@@ -18,6 +18,7 @@ mod image;
 mod lifecycle;
 mod metadata;
 mod partition;
+mod retention;
 mod rules;
 
 pub use config_kind::{ConfigKind, ConfigType};
@@ -34,4 +35,5 @@ pub use metadata::{AcceptedIsr, BrokerStatus, MalformedRecord, MetadataRecord, P
 pub use partition::{
     ConsumerAnswer, ConsumerFetch, FetchIn, FetchOut, FetchedIn, Partition, Produced, Recovered, Refusal, Responded,
 };
+pub use retention::{Expired, Retention};
 pub use rules::Rules;

@@ -28,5 +28,5 @@ pub use error::{LogError, TailError};
 pub use files::DELETED;
 pub use flush::FlushJob;
 pub use log::{Log, LogConfig, SegmentInfo, Slice, TimestampOffset};
-pub use producer::{ProducerCheck, ProducerError, ProducerStates, WINDOW};
+pub use producer::{ActiveProducer, ProducerCheck, ProducerError, ProducerStates, WINDOW};
 pub use recovery::{Checkpoints, Recovery};

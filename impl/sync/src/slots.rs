@@ -22,7 +22,7 @@ impl<H, T> Default for Slots<H, T> {
     }
 }
 
-impl<H: Clone, T: Copy> Slots<H, T> {
+impl<H: Clone, T: Clone> Slots<H, T> {
     /// Place `slot` has its outcome at once.
     pub fn set(&self, slot: usize, outcome: T) {
         self.state.lock().set(slot, outcome);
@@ -76,7 +76,7 @@ impl<H: Clone, T: Copy> Slots<H, T> {
 
     /// The outcome of a place, if it is there.
     pub fn outcome(&self, slot: usize) -> Option<T> {
-        self.state.lock().outcomes.get(slot).copied().flatten()
+        self.state.lock().outcomes.get(slot).cloned().flatten()
     }
 }
 

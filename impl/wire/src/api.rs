@@ -32,10 +32,12 @@ pub const SUPPORTED: &[VersionRange] = &[
     range(ApiKey::ApiVersions, 0, 4),
     range(ApiKey::CreateTopics, 2, 7),
     range(ApiKey::DeleteTopics, 1, 6),
+    range(ApiKey::DeleteRecords, 0, 2),
     range(ApiKey::InitProducerId, 0, 5),
     range(ApiKey::OffsetForLeaderEpoch, 2, 4),
     range(ApiKey::DescribeConfigs, 1, 4),
     range(ApiKey::AlterConfigs, 0, 2),
+    range(ApiKey::DescribeLogDirs, 1, 4),
     range(ApiKey::CreatePartitions, 0, 3),
     range(ApiKey::ElectLeaders, 0, 2),
     range(ApiKey::IncrementalAlterConfigs, 0, 1),
@@ -43,6 +45,7 @@ pub const SUPPORTED: &[VersionRange] = &[
     range(ApiKey::ListPartitionReassignments, 0, 0),
     range(ApiKey::DescribeCluster, 0, 2),
     range(ApiKey::DescribeTopicPartitions, 0, 0),
+    range(ApiKey::DescribeProducers, 0, 0),
 ];
 
 /// What nodes of a cluster serve to each other, besides [`SUPPORTED`].
@@ -149,6 +152,9 @@ bodies! {
     AllocateProducerIds AllocateProducerIdsRequest AllocateProducerIdsResponse,
     AssignReplicasToDirs AssignReplicasToDirsRequest AssignReplicasToDirsResponse,
     DescribeConfigs DescribeConfigsRequest DescribeConfigsResponse,
+    DeleteRecords DeleteRecordsRequest DeleteRecordsResponse,
+    DescribeLogDirs DescribeLogDirsRequest DescribeLogDirsResponse,
+    DescribeProducers DescribeProducersRequest DescribeProducersResponse,
     AlterConfigs AlterConfigsRequest AlterConfigsResponse,
     ElectLeaders ElectLeadersRequest ElectLeadersResponse,
     IncrementalAlterConfigs IncrementalAlterConfigsRequest IncrementalAlterConfigsResponse,

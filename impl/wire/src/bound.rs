@@ -82,7 +82,7 @@ fn size_of(kind: &Kind) -> usize {
         Kind::Fixed(size) => size.next_multiple_of(8),
         Kind::Str | Kind::Bytes | Kind::Array(_) => HANDLE,
         // Every struct has a map of the tagged fields that it does not know.
-        Kind::Struct(schema) => {
+        Kind::Struct(schema) | Kind::NullableStruct(schema) => {
             let fields = schema.fields.iter().chain(schema.tagged.iter().map(|(_, field)| field));
             fields.map(|field| size_of(&field.kind)).sum::<usize>() + HANDLE
         }

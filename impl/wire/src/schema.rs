@@ -110,4 +110,7 @@ tables! {
     CreatePartitions create_partitions,
     DescribeCluster describe_cluster,
     DescribeTopicPartitions describe_topic_partitions,
+    DeleteRecords delete_records,
+    DescribeLogDirs describe_log_dirs,
+    DescribeProducers describe_producers,
 }

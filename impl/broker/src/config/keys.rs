@@ -145,6 +145,26 @@ pub(super) const KEYS: &[Key] = &[
         |c| Some(c.segment_bytes.to_string()),
     ),
     key(
+        "log.retention.check.interval.ms",
+        |c, v| number(v, 1, i64::MAX as u64).map(|n| c.retention_check_ms = n),
+        |c| Some(c.retention_check_ms.to_string()),
+    ),
+    key(
+        "log.initial.task.delay.ms",
+        |c, v| number(v, 0, i64::MAX as u64).map(|n| c.initial_task_delay_ms = n),
+        |c| Some(c.initial_task_delay_ms.to_string()),
+    ),
+    key(
+        "producer.id.expiration.ms",
+        |c, v| number(v, 1, i32::MAX as u64).map(|n| c.producer_expiration_ms = n),
+        |c| Some(c.producer_expiration_ms.to_string()),
+    ),
+    key(
+        "producer.id.expiration.check.interval.ms",
+        |c, v| number(v, 1, i32::MAX as u64).map(|n| c.producer_expiration_check_ms = n),
+        |c| Some(c.producer_expiration_check_ms.to_string()),
+    ),
+    key(
         "log.flush.interval.messages",
         |c, v| number(v, 1, i64::MAX as u64).map(|n| c.flush_interval_messages = n),
         |c| Some(c.flush_interval_messages.to_string()),
@@ -241,6 +261,10 @@ pub(super) const DOCUMENTATION: &[(&str, &str)] = &[
     ("delete.topic.enable", "Whether topics can be deleted."),
     ("eligible.leader.replicas.version", "Whether partitions have eligible leader replicas (KIP-966)."),
     ("fetch.max.bytes", "The largest answer to a consumer's fetch."),
+    ("log.initial.task.delay.ms", "How long after the start it is first looked what retention takes away."),
+    ("log.retention.check.interval.ms", "How often it is looked what retention takes away."),
+    ("producer.id.expiration.check.interval.ms", "How often it is looked which producers are silent."),
+    ("producer.id.expiration.ms", "An idempotent producer that was silent for longer is forgotten."),
     ("leader.imbalance.check.interval.seconds", "How often it is looked whether preferred leaders lead."),
     ("listeners", "Where this node listens."),
     ("log.dir", "The older name of log.dirs."),

@@ -1,11 +1,13 @@
 //! The fields of each response body that we exchange, by version, as Kafka's `*Response.json` message definitions have them.
 
 mod admin;
+mod logs;
 
 pub(in crate::schema) use admin::{
     alter_configs, alter_partition_reassignments, create_partitions, delete_topics, describe_cluster, describe_configs,
     describe_topic_partitions, elect_leaders, incremental_alter_configs, list_partition_reassignments,
 };
+pub(in crate::schema) use logs::{delete_records, describe_log_dirs, describe_producers};
 
 /// `ApiVersionsResponse`.
 pub(in crate::schema) mod api_versions {
