@@ -63,6 +63,8 @@ pub trait Topics {
     fn name(&self, id: Uuid) -> Option<String>;
     /// All names.
     fn names(&self) -> Vec<String>;
+    /// The metadata offset that this is the state at.
+    fn offset(&self) -> i64;
 }
 
 impl Topics for MetadataImage {
@@ -76,6 +78,10 @@ impl Topics for MetadataImage {
 
     fn names(&self) -> Vec<String> {
         self.topics_by_name().map(|t| t.name.clone()).collect()
+    }
+
+    fn offset(&self) -> i64 {
+        MetadataImage::offset(self)
     }
 }
 
@@ -112,7 +118,7 @@ pub enum GroupRequest {
     Heartbeat(HeartbeatRequest),
     Leave(LeaveGroupRequest),
     Commit(OffsetCommitRequest),
-    Fetch { group: OffsetFetchRequestGroup, require_stable: bool },
+    Fetch(OffsetFetchRequestGroup),
     DeleteOffsets(OffsetDeleteRequest),
     List { states: Vec<String>, types: Vec<String> },
     Describe(Vec<String>),
@@ -190,7 +196,7 @@ impl GroupRequest {
                 }
                 GroupResponse::Commit(response)
             }
-            GroupRequest::Fetch { group, .. } => {
+            GroupRequest::Fetch(group) => {
                 let mut response = OffsetFetchResponseGroup::default();
                 (response.group_id, response.error_code) = (group.group_id.clone(), code);
                 GroupResponse::Fetch(response)

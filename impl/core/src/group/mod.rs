@@ -23,6 +23,7 @@ mod join;
 mod leave;
 mod messages;
 mod offsets;
+mod patterns;
 mod reconcile;
 mod replay;
 mod sync;
@@ -102,7 +103,8 @@ pub struct GroupCoordinator {
     written: i64,
     high_watermark: i64,
     waiting: VecDeque<Waiting>,
-    appending: Option<Appending>,
+    /// What was asked to be appended and is not answered: one at most, as long as the shell answers each.
+    appending: VecDeque<Appending>,
 }
 
 impl GroupCoordinator {
@@ -116,7 +118,7 @@ impl GroupCoordinator {
             written: 0,
             high_watermark: 0,
             waiting: VecDeque::new(),
-            appending: None,
+            appending: VecDeque::new(),
         }
     }
 
@@ -174,11 +176,11 @@ impl GroupCoordinator {
                 let committed = self.commit(at, caller, &request);
                 committed.or_else(|error| Ok((Vec::new(), GroupRequest::Commit(request).refuse(error))))
             }
-            GroupRequest::Fetch { group, require_stable: _ } => Ok((Vec::new(), self.fetch(caller, group))),
+            GroupRequest::Fetch(group) => Ok((Vec::new(), self.fetch(caller, group))),
             GroupRequest::DeleteOffsets(request) => self.delete_offsets(at, &request),
             GroupRequest::List { states, types } => Ok((Vec::new(), self.list(&states, &types))),
             GroupRequest::Describe(groups) => Ok((Vec::new(), self.describe(caller, &groups))),
-            GroupRequest::DeleteGroups(groups) => Ok(self.delete_groups(at, &groups)),
+            GroupRequest::DeleteGroups(groups) => Ok(self.delete_groups(&groups)),
             GroupRequest::ConsumerHeartbeat(request) => {
                 let outcome = self.consumer_heartbeat(at, caller, &request);
                 Ok(outcome.unwrap_or_else(|refusal| (Vec::new(), refusal.response())))
@@ -202,19 +204,19 @@ impl GroupCoordinator {
         fx: &mut Vec<GroupEffect>,
     ) {
         if records.is_empty() {
-            return match &mut self.appending {
+            return match self.appending.back_mut() {
                 Some(appending) => appending.then.push(then),
                 None => self.wait(at, then, fx),
             };
         }
         fx.push(GroupEffect::Append { records: records.iter().map(GroupRecord::encode).collect() });
         let replay = if replay { records } else { Vec::new() };
-        self.appending = Some(Appending { replay, then: vec![then] });
+        self.appending.push_back(Appending { replay, then: vec![then] });
     }
 
     /// What became of the append that the last step asked for: the offset after its last record, or why it is not in the log.
     pub fn appended(&mut self, at: &Moment<'_>, outcome: Result<i64, ResponseError>, fx: &mut Vec<GroupEffect>) {
-        let Some(Appending { replay, then }) = self.appending.take() else { return };
+        let Some(Appending { replay, then }) = self.appending.pop_front() else { return };
         match outcome {
             Ok(end) => {
                 self.written = end;
@@ -310,7 +312,7 @@ impl GroupCoordinator {
     /// The partition has another leader: everybody who waits is told NOT_COORDINATOR.
     pub fn resign(mut self, fx: &mut Vec<GroupEffect>) {
         let error = ResponseError::NotCoordinator;
-        let waiting = self.appending.take().into_iter().flat_map(|a| a.then);
+        let waiting = std::mem::take(&mut self.appending).into_iter().flat_map(|a| a.then);
         for then in waiting.chain(std::mem::take(&mut self.waiting).into_iter().map(|w| w.then)) {
             if let Then::Reply(token, response) = then {
                 fx.push(GroupEffect::Reply { token, response: response.failed(error) });
