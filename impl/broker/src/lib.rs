@@ -19,6 +19,7 @@ mod error;
 mod fetch;
 mod fetcher;
 mod frames;
+mod groups;
 mod lifecycle;
 mod link;
 mod node;

@@ -11,7 +11,7 @@
 //!
 //! **Committed.** Whoever is told that something was stored is told when the high watermark has passed it, since only
 //! then every later coordinator will find it. Whoever only asks is answered when all that was stored before has been
-//! passed, so that nobody sees what may still be lost. What waits for longer than offsets.commit.timeout.ms is told
+//! passed, so that nobody sees what may still be lost; refusals and heartbeats go out at once. What waits for longer than offsets.commit.timeout.ms is told
 //! COORDINATOR_NOT_AVAILABLE; the record may still come to be (`CoordinatorRuntime`).
 
 mod admin;
@@ -43,6 +43,7 @@ use bytes::Bytes;
 use crate::{Millis, Token};
 use classic::{ClassicGroup, Waiter};
 use consumer::ConsumerGroup;
+use heartbeat::Refusal;
 use join::StaticRejoin;
 use offsets::Offsets;
 use timers::{Timer, Timers};
@@ -167,14 +168,15 @@ impl GroupCoordinator {
         let outcome = match request {
             GroupRequest::Join(request) => return self.join(at, token, caller, &request, fx),
             GroupRequest::Sync(request) => return self.sync(at, token, caller, request, fx),
-            GroupRequest::Heartbeat(request) => Ok((Vec::new(), self.heartbeat(at, &request))),
+            // Tells of nothing that is stored, so it waits for nothing.
+            GroupRequest::Heartbeat(request) => Err(self.heartbeat(at, &request)),
             GroupRequest::Leave(request) => {
                 let (records, response) = self.leave(at, caller, request, fx);
                 Ok((records, response))
             }
             GroupRequest::Commit(request) => {
                 let committed = self.commit(at, caller, &request);
-                committed.or_else(|error| Ok((Vec::new(), GroupRequest::Commit(request).refuse(error))))
+                committed.map_err(|error| GroupRequest::Commit(request).refuse(error))
             }
             GroupRequest::Fetch(group) => Ok((Vec::new(), self.fetch(caller, group))),
             GroupRequest::DeleteOffsets(request) => self.delete_offsets(at, &request),
@@ -182,8 +184,7 @@ impl GroupCoordinator {
             GroupRequest::Describe(groups) => Ok((Vec::new(), self.describe(caller, &groups))),
             GroupRequest::DeleteGroups(groups) => Ok(self.delete_groups(&groups)),
             GroupRequest::ConsumerHeartbeat(request) => {
-                let outcome = self.consumer_heartbeat(at, caller, &request);
-                Ok(outcome.unwrap_or_else(|refusal| (Vec::new(), refusal.response())))
+                self.consumer_heartbeat(at, caller, &request).map_err(Refusal::response)
             }
             GroupRequest::ConsumerDescribe(groups) => Ok((Vec::new(), self.consumer_describe(at, &groups))),
         };

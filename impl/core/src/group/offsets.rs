@@ -1,6 +1,6 @@
 //! Committed offsets: stored, looked up, deleted, expired (`OffsetMetadataManager`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bellwether_wire::coordinator::{GroupRecord, OffsetValue};
 use bellwether_wire::messages::offset_commit_response::{OffsetCommitResponsePartition, OffsetCommitResponseTopic};
@@ -179,10 +179,13 @@ impl GroupCoordinator {
         };
         match asked.topics {
             Some(topics) => {
-                for asked in topics {
+                let mut seen = BTreeSet::new();
+                for asked in topics.into_iter().filter(|t| seen.insert(t.name.clone())) {
                     let mut topic = OffsetFetchResponseTopics::default();
-                    let value = |p: &i32| self.offsets.get(group, &asked.name, *p);
-                    topic.partitions = asked.partition_indexes.iter().map(|p| answer(*p, value(p))).collect();
+                    let value = |p: i32| self.offsets.get(group, &asked.name, p);
+                    // Each once, however often it is named: an answer may be 4 KiB long.
+                    let indexes: BTreeSet<i32> = asked.partition_indexes.iter().copied().collect();
+                    topic.partitions = indexes.into_iter().map(|p| answer(p, value(p))).collect();
                     (topic.name, topic.topic_id) = (asked.name, asked.topic_id);
                     response.topics.push(topic);
                 }

@@ -27,6 +27,7 @@ fn the_assignment_goes_out_when_it_is_committed() {
     let token = w.sync(&a, generation, &[(&a, b"a")]);
     assert!(w.waits(token));
     let denied = w.commit(&a, generation, "t", 1);
+    assert!(!w.waits(denied), "a refusal waits for nothing");
     assert_eq!(w.committed(denied), [Some(RebalanceInProgress)]);
     w.replicate();
     assert_eq!(&*w.synced(token).assignment, b"a");
