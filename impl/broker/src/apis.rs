@@ -6,8 +6,9 @@ use std::time::Duration;
 use bellwether_core::{MetadataImage, Topic};
 use bellwether_trace::{NodeId, TopicId};
 use bellwether_wire::messages::{
-    self, ApiVersionsResponse, CreateTopicsRequest, CreateTopicsResponse, InitProducerIdRequest, InitProducerIdResponse, ListOffsetsRequest, ListOffsetsResponse,
-    MetadataRequest, MetadataResponse, OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse,
+    self, ApiVersionsResponse, CreateTopicsRequest, CreateTopicsResponse, InitProducerIdRequest,
+    InitProducerIdResponse, ListOffsetsRequest, ListOffsetsResponse, MetadataRequest, MetadataResponse,
+    OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse,
 };
 use bellwether_wire::{ResponseError, ResponseKind, SUPPORTED, StrBytes, Uuid};
 use messages::api_versions_response::ApiVersion;

@@ -310,15 +310,13 @@ impl NodeService {
                     broker.encode(api_key, version, correlation_id, lamport, body)
                 })
             }
-            body if groups::is_for_groups(&body) => {
-                match groups::answer(broker, &client, body) {
-                    Some(body) => {
-                        let broker = broker.clone();
-                        later(async move { broker.encode(api_key, version, correlation_id, lamport, body.await) })
-                    }
-                    None => Answer::Close,
+            body if groups::is_for_groups(&body) => match groups::answer(broker, &client, body) {
+                Some(body) => {
+                    let broker = broker.clone();
+                    later(async move { broker.encode(api_key, version, correlation_id, lamport, body.await) })
                 }
-            }
+                None => Answer::Close,
+            },
             RequestKind::CreateTopics(request) => {
                 let broker = broker.clone();
                 later(async move {

@@ -5,7 +5,7 @@ mod common;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bellwether_broker::{Cluster, Config, HostPort};
+use bellwether_broker::{Cluster, Config, HostPort, Node, TraceSink, Voter};
 use bellwether_wire::api::versions;
 use bellwether_wire::messages::consumer_group_heartbeat_request::TopicPartitions;
 use bellwether_wire::messages::join_group_request::JoinGroupRequestProtocol;
@@ -18,8 +18,8 @@ use bellwether_wire::messages::offset_fetch_request::{
 use bellwether_wire::messages::sync_group_request::SyncGroupRequestAssignment;
 use bellwether_wire::messages::{
     ApiKey, ConsumerGroupDescribeRequest, ConsumerGroupHeartbeatRequest, DeleteGroupsRequest, DescribeGroupsRequest,
-    FindCoordinatorRequest, HeartbeatRequest, JoinGroupRequest, JoinGroupResponse, LeaveGroupRequest, ListGroupsRequest,
-    OffsetCommitRequest, OffsetDeleteRequest, OffsetFetchRequest, SyncGroupRequest,
+    FindCoordinatorRequest, HeartbeatRequest, JoinGroupRequest, JoinGroupResponse, LeaveGroupRequest,
+    ListGroupsRequest, OffsetCommitRequest, OffsetDeleteRequest, OffsetFetchRequest, SyncGroupRequest,
 };
 use bellwether_wire::{ResponseError, ResponseKind, StrBytes};
 use bytes::Bytes;
@@ -241,7 +241,9 @@ async fn every_request_is_answered_in_every_version() {
     }
     for version in versions_of(ApiKey::DeleteGroups) {
         let request = DeleteGroupsRequest::default().with_groups_names(vec![text("static").into()]);
-        let ResponseKind::DeleteGroups(response) = client.call(version, request).await else { panic!("another answer") };
+        let ResponseKind::DeleteGroups(response) = client.call(version, request).await else {
+            panic!("another answer")
+        };
         assert_eq!(response.results[0].error_code, ResponseError::NonEmptyGroup.code());
     }
     for version in versions_of(ApiKey::ConsumerGroupHeartbeat) {
@@ -290,24 +292,20 @@ async fn a_rebalance_of_two_members_takes_milliseconds() {
     let second = id(join(&b, 9, "fast", "").await);
     let mut took = Vec::new();
     for _ in 0..20 {
-        // Whoever joins first waits for the other.
-        let waiting = {
-            let (b, second) = (Arc::new(&b), second.clone());
-            async move { join(&b, 9, "fast", &second).await }
-        };
+        // The leader wants a rebalance, and waits for the other.
+        let leader = join(&a, 9, "fast", &first);
         let last = async {
             tokio::time::sleep(Duration::from_millis(5)).await;
             let began = Instant::now();
-            (join(&a, 9, "fast", &first).await, began)
+            (join(&b, 9, "fast", &second).await, began)
         };
-        let (two, (one, began)) = tokio::join!(waiting, last);
+        let (one, (two, began)) = tokio::join!(leader, last);
         assert_eq!((one.error_code, two.error_code), (0, 0));
         assert_eq!((one.generation_id, one.members.len()), (two.generation_id, 2));
         let generation = one.generation_id;
-        let (x, y) = tokio::join!(
-            sync(&a, 5, "fast", &first, generation, &[&first, &second]),
-            sync(&b, 5, "fast", &second, generation, &[])
-        );
+        let both: [&str; 2] = [&first, &second];
+        let (x, y) =
+            tokio::join!(sync(&a, 5, "fast", &first, generation, &both), sync(&b, 5, "fast", &second, generation, &[]));
         assert_eq!((&x[..], &y[..]), (first.as_bytes(), second.as_bytes()));
         took.push(began.elapsed());
     }
@@ -319,29 +317,36 @@ async fn a_rebalance_of_two_members_takes_milliseconds() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn another_node_goes_on_with_the_groups_of_one_that_stops() {
-    let settings = Config { replication_factor: 3, ..config() };
-    let cluster = start(3, &settings).await;
-    let client = node(&cluster).await;
-    assert_eq!(client.create("t", 1, 3).await, 0);
-    let (coordinator, leader) = to_coordinator(&client, "g").await;
-    patiently(async || result(commit(&coordinator, 9, "g", "", -1, 41).await, ())).await;
-    patiently(async || result(commit(&coordinator, 9, "g", "", -1, 42).await, ())).await;
-    let others: Vec<_> = cluster.nodes().iter().filter(|n| n.id() != leader).map(|n| n.address().clone()).collect();
-    cluster.nodes().iter().find(|n| n.id() == leader).expect("a node").leave().await;
-    let survivor = Client::connect(&others[0]).await;
-    // Whoever is asked in vain says so, and the next one knows all.
-    let found = patiently(async || {
-        let (next, node) = to_coordinator(&survivor, "g").await;
-        if node == leader {
-            return Err(ResponseError::NotCoordinator);
+    let sink = Arc::new(TraceSink::off());
+    let first = Node::start(Config { node_id: 1, ..config() }, sink.clone()).await.unwrap();
+    let voters = vec![Voter { id: 1, address: first.address().clone() }];
+    let other = Config { node_id: 2, controller: false, voters, ..config() };
+    let second = Node::start(other, sink).await.unwrap();
+    first.ready(2).await;
+    second.ready(2).await;
+    let client = Client::connect(first.address()).await;
+    assert_eq!(client.create("t", 1, 2).await, 0);
+    // Some group is the other node's.
+    let mut found = None;
+    for group in (0..50).map(|n| format!("g{n}")) {
+        let (coordinator, node) = to_coordinator(&client, &group).await;
+        if node == 2 {
+            found = Some((coordinator, group));
+            break;
         }
-        fetch(&next, 9, "g", false).await
+    }
+    let (coordinator, group) = found.expect("both lead partitions");
+    for offset in [41, 42] {
+        patiently(async || result(commit(&coordinator, 9, &group, "", -1, offset).await, ())).await;
+    }
+    second.shutdown().await;
+    let offset = patiently(async || {
+        let (next, node) = to_coordinator(&client, &group).await;
+        if node == 2 { Err(ResponseError::NotCoordinator) } else { fetch(&next, 9, &group, false).await }
     })
     .await;
-    assert_eq!(found, 42);
-    let refused = fetch(&coordinator, 9, "g", false).await;
-    assert_eq!(refused, Err(ResponseError::NotCoordinator));
-    cluster.shutdown().await;
+    assert_eq!(offset, 42);
+    first.shutdown().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

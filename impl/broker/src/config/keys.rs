@@ -204,9 +204,15 @@ pub(super) const DOCUMENTATION: &[(&str, &str)] = &[
     ("offset.metadata.max.bytes", "The longest note that may be committed with an offset."),
     ("offsets.commit.timeout.ms", "How long a coordinator waits for what it has stored to be replicated."),
     ("offsets.retention.check.interval.ms", "How often coordinators look for offsets that are past their retention."),
-    ("offsets.retention.minutes", "How long offsets are kept once their group is empty, or not subscribed to their topic."),
+    (
+        "offsets.retention.minutes",
+        "How long offsets are kept once their group is empty, or not subscribed to their topic.",
+    ),
     ("offsets.topic.num.partitions", "How many partitions __consumer_offsets is created with."),
-    ("offsets.topic.replication.factor", "How many replicas __consumer_offsets is created with; unless set, no more than there are brokers."),
+    (
+        "offsets.topic.replication.factor",
+        "How many replicas __consumer_offsets is created with; unless set, no more than there are brokers.",
+    ),
     ("offsets.topic.segment.bytes", "The size of the segments of __consumer_offsets."),
     ("process.roles", "Whether this node is a broker, a controller or both."),
     ("replica.fetch.backoff.ms", "How long a follower waits after a fetch that failed."),

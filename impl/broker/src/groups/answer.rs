@@ -13,7 +13,8 @@ use bellwether_wire::messages::offset_fetch_response::{
 };
 use bellwether_wire::messages::{
     BrokerId, ConsumerGroupDescribeResponse, CreateTopicsRequest, DeleteGroupsResponse, DescribeGroupsResponse,
-    FindCoordinatorRequest, FindCoordinatorResponse, GroupId, ListGroupsResponse, OffsetFetchRequest, OffsetFetchResponse,
+    FindCoordinatorRequest, FindCoordinatorResponse, GroupId, ListGroupsResponse, OffsetFetchRequest,
+    OffsetFetchResponse,
 };
 use bellwether_wire::{RequestKind, ResponseError, ResponseKind, StrBytes, Uuid};
 
@@ -63,9 +64,7 @@ pub(crate) fn answer(
         RequestKind::LeaveGroup(r) => asking.one(&r.group_id.clone(), GroupRequest::Leave(r)),
         RequestKind::OffsetCommit(r) => asking.one(&r.group_id.clone(), GroupRequest::Commit(r)),
         RequestKind::OffsetDelete(r) => asking.one(&r.group_id.clone(), GroupRequest::DeleteOffsets(r)),
-        RequestKind::ConsumerGroupHeartbeat(r) => {
-            asking.one(&r.group_id.clone(), GroupRequest::ConsumerHeartbeat(r))
-        }
+        RequestKind::ConsumerGroupHeartbeat(r) => asking.one(&r.group_id.clone(), GroupRequest::ConsumerHeartbeat(r)),
         RequestKind::OffsetFetch(r) => {
             let mut seen = BTreeSet::new();
             for group in groups_of(version, r) {

@@ -236,7 +236,3 @@ fn records_of(batch: &Batch) -> Result<Vec<GroupRecord>, String> {
     };
     records.into_iter().map(read).collect()
 }
-
-fn wall_ms() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as i64)
-}

@@ -32,7 +32,12 @@ impl Replica {
 
     /// Appends a batch of this node's own, with acks=all: refused as a producer's would be, or the offset after it and the high
     /// watermark. Whoever asked waits for the latter to pass the former.
-    pub(crate) fn append_own(self: &Arc<Self>, now: Millis, epoch: i32, batch: Batch) -> Result<(i64, i64), ResponseError> {
+    pub(crate) fn append_own(
+        self: &Arc<Self>,
+        now: Millis,
+        epoch: i32,
+        batch: Batch,
+    ) -> Result<(i64, i64), ResponseError> {
         let inner = &mut *self.inner.lock();
         if let Some(error) = inner.closed {
             return Err(error);

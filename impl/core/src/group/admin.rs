@@ -143,7 +143,8 @@ fn members(at: &Moment<'_>, group: &ConsumerGroup) -> Vec<Member> {
         row.rack_id = member.about.rack_id.clone().map(StrBytes::from);
         row.client_id = text(member.about.client_id.as_str());
         row.client_host = text(member.about.client_host.as_str());
-        row.subscribed_topic_names = member.about.subscribed_topic_names.iter().map(|n| text(n.as_str()).into()).collect();
+        row.subscribed_topic_names =
+            member.about.subscribed_topic_names.iter().map(|n| text(n.as_str()).into()).collect();
         row.subscribed_topic_regex = member.about.subscribed_topic_regex.clone().map(StrBytes::from);
         row.assignment = assignment(Some(&member.assigned));
         row.target_assignment = assignment(group.target.get(&member.id));

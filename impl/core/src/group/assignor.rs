@@ -71,7 +71,8 @@ fn uniform(members: &[Subscriber], partitions: &BTreeMap<Uuid, i32>) -> BTreeMap
     };
     // Those who have most keep the larger shares: nothing moves that need not.
     let mut order: Vec<&Subscriber> = members.iter().collect();
-    let kept = |m: &Subscriber| m.before.iter().filter(|(t, _)| m.topics.contains(*t)).map(|(_, p)| p.len()).sum::<usize>();
+    let kept =
+        |m: &Subscriber| m.before.iter().filter(|(t, _)| m.topics.contains(*t)).map(|(_, p)| p.len()).sum::<usize>();
     order.sort_by_key(|m| (std::cmp::Reverse(kept(m)), m.id.clone()));
     for member in &order {
         let mut keeps = BTreeSet::new();

@@ -102,7 +102,8 @@ impl GroupCoordinator {
         let subscribes_anew = member.about.subscribed_topic_names != before.about.subscribed_topic_names
             || member.about.subscribed_topic_regex != before.about.subscribed_topic_regex;
         group.members.insert(member_id.clone(), member.clone());
-        resolve_patterns(at, &id, &mut group, &mut records).or_else(|why| refuse(ResponseError::InvalidRegularExpression, why))?;
+        resolve_patterns(at, &id, &mut group, &mut records)
+            .or_else(|why| refuse(ResponseError::InvalidRegularExpression, why))?;
         let hash = group.hash_of_topics(at.topics);
         if group.epoch == 0 || subscribes_anew || hash != group.metadata_hash {
             group.epoch += 1;
@@ -156,11 +157,7 @@ impl GroupCoordinator {
         Ok((records, GroupResponse::ConsumerHeartbeat(response)))
     }
 
-    fn consumer_leave(
-        &mut self,
-        at: &Moment<'_>,
-        request: &ConsumerGroupHeartbeatRequest,
-    ) -> Result<Written, Refusal> {
+    fn consumer_leave(&mut self, at: &Moment<'_>, request: &ConsumerGroupHeartbeatRequest) -> Result<Written, Refusal> {
         let id = request.group_id.as_str();
         let instance = request.instance_id.as_deref();
         let Some(group) = self.consumer(id) else {
@@ -246,9 +243,7 @@ impl GroupCoordinator {
 fn check_request(caller: &Caller, request: &ConsumerGroupHeartbeatRequest) -> Result<(), Refusal> {
     let invalid = |why: &str| refuse(ResponseError::InvalidRequest, why);
     let epoch = request.member_epoch;
-    if request.member_id.trim().is_empty()
-        && (caller.version >= MEMBER_MAKES_ITS_ID || epoch > 0 || epoch == LEFT)
-    {
+    if request.member_id.trim().is_empty() && (caller.version >= MEMBER_MAKES_ITS_ID || epoch > 0 || epoch == LEFT) {
         return invalid("MemberId can't be empty.");
     }
     let empty = |value: &Option<StrBytes>| value.as_ref().is_some_and(|v| v.trim().is_empty());
@@ -262,7 +257,9 @@ fn check_request(caller: &Caller, request: &ConsumerGroupHeartbeatRequest) -> Re
         return invalid("RackId can't be empty.");
     }
     match epoch {
-        0 if request.rebalance_timeout_ms == -1 => return invalid("RebalanceTimeoutMs must be provided in first request."),
+        0 if request.rebalance_timeout_ms == -1 => {
+            return invalid("RebalanceTimeoutMs must be provided in first request.");
+        }
         0 if request.topic_partitions.as_ref().is_none_or(|owned| !owned.is_empty()) => {
             return invalid("TopicPartitions must be empty when (re-)joining.");
         }

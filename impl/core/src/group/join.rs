@@ -424,9 +424,7 @@ fn may_join(group: &ClassicGroup, member_id: &str, max_size: usize) -> bool {
     let known = group.members.get(member_id);
     match group.state {
         ClassicState::Empty => true,
-        ClassicState::PreparingRebalance => {
-            known.is_some_and(|m| m.joining.is_some()) || group.joining() < max_size
-        }
+        ClassicState::PreparingRebalance => known.is_some_and(|m| m.joining.is_some()) || group.joining() < max_size,
         _ => known.is_some() || group.members.len() < max_size,
     }
 }

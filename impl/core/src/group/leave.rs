@@ -1,10 +1,10 @@
 //! LeaveGroup: members go by themselves, or an administrator takes them out (KIP-345).
 
+use bellwether_wire::ResponseError;
 use bellwether_wire::coordinator::GroupRecord;
 use bellwether_wire::messages::leave_group_request::MemberIdentity;
 use bellwether_wire::messages::leave_group_response::MemberResponse;
 use bellwether_wire::messages::{LeaveGroupRequest, LeaveGroupResponse};
-use bellwether_wire::ResponseError;
 
 use super::classic::ClassicState;
 use super::messages::{Caller, GroupEffect, GroupResponse, Moment};

@@ -178,9 +178,7 @@ impl GroupRequest {
             GroupRequest::Heartbeat(_) if error == ResponseError::CoordinatorLoadInProgress => {
                 GroupResponse::Heartbeat(HeartbeatResponse::default())
             }
-            GroupRequest::Heartbeat(_) => {
-                GroupResponse::Heartbeat(HeartbeatResponse::default().with_error_code(code))
-            }
+            GroupRequest::Heartbeat(_) => GroupResponse::Heartbeat(HeartbeatResponse::default().with_error_code(code)),
             GroupRequest::Leave(_) => GroupResponse::Leave(LeaveGroupResponse::default().with_error_code(code)),
             GroupRequest::Commit(request) => {
                 let mut response = OffsetCommitResponse::default();

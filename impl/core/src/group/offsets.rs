@@ -218,7 +218,9 @@ impl GroupCoordinator {
         if request.group_id.is_empty() {
             return refuse(ResponseError::InvalidGroupId);
         }
-        let Some(group) = self.groups.get(request.group_id.as_str()) else { return refuse(ResponseError::GroupIdNotFound) };
+        let Some(group) = self.groups.get(request.group_id.as_str()) else {
+            return refuse(ResponseError::GroupIdNotFound);
+        };
         if let Group::Classic(classic) = group
             && classic.state != ClassicState::Empty
             && classic.protocol_type.as_deref() != Some(super::classic::CONSUMER)

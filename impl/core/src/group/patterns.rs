@@ -19,7 +19,8 @@ pub(super) fn resolve_patterns(
     group: &mut ConsumerGroup,
     records: &mut Vec<GroupRecord>,
 ) -> Result<(), String> {
-    let used: BTreeSet<String> = group.members.values().filter_map(|m| m.about.subscribed_topic_regex.clone()).collect();
+    let used: BTreeSet<String> =
+        group.members.values().filter_map(|m| m.about.subscribed_topic_regex.clone()).collect();
     let unused: Vec<String> = group.patterns.keys().filter(|regex| !used.contains(*regex)).cloned().collect();
     for regex in unused {
         group.patterns.remove(&regex);

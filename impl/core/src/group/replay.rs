@@ -12,7 +12,9 @@ impl GroupCoordinator {
         match record {
             GroupRecord::OffsetCommit { group, topic, partition, value: Some(value) } => {
                 // A group that is nothing but its offsets.
-                self.groups.entry(group.clone()).or_insert_with(|| Group::Classic(ClassicGroup::new(value.commit_timestamp)));
+                self.groups
+                    .entry(group.clone())
+                    .or_insert_with(|| Group::Classic(ClassicGroup::new(value.commit_timestamp)));
                 self.offsets.put(group, topic, partition, value);
             }
             GroupRecord::OffsetCommit { group, topic, partition, value: None } => {

@@ -127,13 +127,7 @@ impl GroupCoordinator {
     }
 
     /// The assignment of this generation comes to nothing: whoever waits for it is told why.
-    pub(super) fn refuse_syncs(
-        &mut self,
-        at: &Moment<'_>,
-        id: &str,
-        error: ResponseError,
-        fx: &mut Vec<GroupEffect>,
-    ) {
+    pub(super) fn refuse_syncs(&mut self, at: &Moment<'_>, id: &str, error: ResponseError, fx: &mut Vec<GroupEffect>) {
         let Some(Group::Classic(group)) = self.groups.get_mut(id) else { return };
         for member in group.members.values_mut() {
             member.assignment = Bytes::new();
@@ -167,7 +161,8 @@ impl GroupCoordinator {
     pub(super) fn heartbeat(&mut self, at: &Moment<'_>, request: &HeartbeatRequest) -> GroupResponse {
         let error = self.check_heartbeat(request).err();
         let lives = matches!(error, None | Some(ResponseError::RebalanceInProgress));
-        if lives && let Some(member) = self.classic(&request.group_id).and_then(|g| g.members.get(&*request.member_id)) {
+        if lives && let Some(member) = self.classic(&request.group_id).and_then(|g| g.members.get(&*request.member_id))
+        {
             let session = Timer::Session { group: request.group_id.to_string(), member: member.id.clone() };
             let until = at.now + millis(member.session_timeout);
             self.timers.set(session, until);

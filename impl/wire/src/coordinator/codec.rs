@@ -169,10 +169,9 @@ impl GroupRecord {
                 member: k.str()?,
                 value: v.map(|(_, r)| read_member(r)).transpose()?,
             },
-            6 => GroupRecord::TargetAssignmentEpoch {
-                group: k.str()?,
-                value: v.map(|(_, mut r)| r.i32()).transpose()?,
-            },
+            6 => {
+                GroupRecord::TargetAssignmentEpoch { group: k.str()?, value: v.map(|(_, mut r)| r.i32()).transpose()? }
+            }
             7 => GroupRecord::TargetAssignment {
                 group: k.str()?,
                 member: k.str()?,

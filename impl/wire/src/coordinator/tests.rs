@@ -43,18 +43,19 @@ fn plain() -> OffsetValue {
 }
 
 fn group() -> GroupRecord {
-    let member = |id: &str, instance: Option<&str>, host: &str, subscription: &'static [u8], assignment: &'static [u8]| {
-        ClassicMemberValue {
-            member_id: id.into(),
-            group_instance_id: instance.map(Into::into),
-            client_id: "c".into(),
-            client_host: host.into(),
-            rebalance_timeout: 300,
-            session_timeout: 200,
-            subscription: subscription.into(),
-            assignment: assignment.into(),
-        }
-    };
+    let member =
+        |id: &str, instance: Option<&str>, host: &str, subscription: &'static [u8], assignment: &'static [u8]| {
+            ClassicMemberValue {
+                member_id: id.into(),
+                group_instance_id: instance.map(Into::into),
+                client_id: "c".into(),
+                client_host: host.into(),
+                rebalance_timeout: 300,
+                session_timeout: 200,
+                subscription: subscription.into(),
+                assignment: assignment.into(),
+            }
+        };
     let value = GroupMetadataValue {
         protocol_type: "consumer".into(),
         generation: 5,
@@ -96,10 +97,7 @@ fn written() -> Vec<(&'static str, GroupRecord)> {
         ("group_empty", GroupRecord::GroupMetadata { group: "g".into(), value: Some(empty) }),
         ("epoch", GroupRecord::ConsumerGroupMetadata { group: group_id.clone(), value: Some((9, -3)) }),
         ("epoch_no_hash", GroupRecord::ConsumerGroupMetadata { group: group_id.clone(), value: Some((9, 0)) }),
-        (
-            "member",
-            GroupRecord::MemberMetadata { group: group_id.clone(), member: member.clone(), value: Some(about) },
-        ),
+        ("member", GroupRecord::MemberMetadata { group: group_id.clone(), member: member.clone(), value: Some(about) }),
         ("target_epoch", GroupRecord::TargetAssignmentEpoch { group: group_id.clone(), value: Some(4) }),
         (
             "target",

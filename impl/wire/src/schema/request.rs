@@ -8,8 +8,8 @@ pub(in crate::schema) use admin::{
     list_partition_reassignments,
 };
 pub(in crate::schema) use groups::{
-    consumer_group_describe, consumer_group_heartbeat, delete_groups, describe_groups, heartbeat, join_group, leave_group,
-    list_groups, offset_commit, offset_delete, offset_fetch, sync_group,
+    consumer_group_describe, consumer_group_heartbeat, delete_groups, describe_groups, heartbeat, join_group,
+    leave_group, list_groups, offset_commit, offset_delete, offset_fetch, sync_group,
 };
 
 /// `ApiVersionsRequest`.

@@ -159,7 +159,7 @@ fn requests_with_something_wrong_get_kafkas_errors() {
     assert_eq!(wrong(&|r| r.member_epoch = -3), Some(InvalidRequest));
     assert_eq!(wrong(&|r| r.member_epoch = -2), Some(InvalidRequest));
     assert_eq!(wrong(&|r| r.server_assignor = Some(text("sticky"))), Some(UnsupportedAssignor));
-    assert_eq!(wrong(&|r| r.subscribed_topic_regex = Some(text("(")), ), Some(InvalidRegularExpression));
+    assert_eq!(wrong(&|r| r.subscribed_topic_regex = Some(text("(")),), Some(InvalidRegularExpression));
     assert_eq!(wrong(&|r| r.member_epoch = 5), Some(GroupIdNotFound));
     assert_eq!(wrong(&|r| r.member_epoch = -1), Some(GroupIdNotFound));
     assert_eq!(w.state(), "Dead");
@@ -378,11 +378,8 @@ fn sizes(targets: &BTreeMap<String, Assignment>) -> Vec<usize> {
 #[test]
 fn uniform_moves_as_little_as_it_can() {
     let counts = BTreeMap::from([(Uuid::from_u128(1), 7)]);
-    let members = [
-        subscriber("a", &[1], &[(1, &[0, 1, 2, 3, 4, 5, 6])]),
-        subscriber("b", &[1], &[]),
-        subscriber("c", &[1], &[]),
-    ];
+    let members =
+        [subscriber("a", &[1], &[(1, &[0, 1, 2, 3, 4, 5, 6])]), subscriber("b", &[1], &[]), subscriber("c", &[1], &[])];
     let targets = assign("uniform", &members, &counts);
     assert_eq!(sizes(&targets), [3, 2, 2]);
     // With the same members nothing moves.
