@@ -131,7 +131,7 @@ impl GroupRecord {
             None => None,
         };
         let newest = match kind {
-            0 | 1 | 2 => 4,
+            0..=2 => 4,
             _ => 0,
         };
         if !matches!(kind, 0..=3 | 5..=8 | 16) {
@@ -375,7 +375,11 @@ impl Writer {
         match self.flexible {
             true => self.bytes(v.as_bytes()),
             false => {
-                let v = &v[..v.floor_char_boundary(i16::MAX as usize)];
+                let mut end = v.len().min(i16::MAX as usize);
+                while !v.is_char_boundary(end) {
+                    end -= 1;
+                }
+                let v = &v[..end];
                 self.i16(v.len() as i16);
                 self.out.extend_from_slice(v.as_bytes());
             }
