@@ -98,9 +98,8 @@ impl Shard {
             return;
         }
         let bell = Bell::new(Notify::new());
-        loop {
-            // An append may have moved the high watermark before the bell was hung.
-            let Some((_, _, high_watermark)) = self.replica.watch(self.epoch, Some(&bell)) else { break };
+        // Looked at when the bell hangs: an append may have moved it before.
+        while let Some((_, _, high_watermark)) = self.replica.watch(self.epoch, Some(&bell)) {
             let Some(next) = self.catch_up(&broker, high_watermark) else { break };
             let timer = async {
                 match next {

@@ -179,7 +179,10 @@ impl GroupCoordinator {
                 committed.map_err(|error| GroupRequest::Commit(request).refuse(error))
             }
             GroupRequest::Fetch(group) => Ok((Vec::new(), self.fetch(caller, group))),
-            GroupRequest::DeleteOffsets(request) => self.delete_offsets(at, &request),
+            GroupRequest::DeleteOffsets(request) => {
+                let deleted = self.delete_offsets(at, &request);
+                deleted.map_err(|error| GroupRequest::DeleteOffsets(request).refuse(error))
+            }
             GroupRequest::List { states, types } => Ok((Vec::new(), self.list(&states, &types))),
             GroupRequest::Describe(groups) => Ok((Vec::new(), self.describe(caller, &groups))),
             GroupRequest::DeleteGroups(groups) => Ok(self.delete_groups(&groups)),

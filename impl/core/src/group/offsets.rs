@@ -211,21 +211,18 @@ impl GroupCoordinator {
         &self,
         at: &Moment<'_>,
         request: &OffsetDeleteRequest,
-    ) -> Result<(Vec<GroupRecord>, GroupResponse), GroupResponse> {
-        let refuse = |error: ResponseError| {
-            Err(GroupResponse::DeleteOffsets(OffsetDeleteResponse::default().with_error_code(error.code())))
-        };
+    ) -> Result<(Vec<GroupRecord>, GroupResponse), ResponseError> {
         if request.group_id.is_empty() {
-            return refuse(ResponseError::InvalidGroupId);
+            return Err(ResponseError::InvalidGroupId);
         }
         let Some(group) = self.groups.get(request.group_id.as_str()) else {
-            return refuse(ResponseError::GroupIdNotFound);
+            return Err(ResponseError::GroupIdNotFound);
         };
         if let Group::Classic(classic) = group
             && classic.state != ClassicState::Empty
             && classic.protocol_type.as_deref() != Some(super::classic::CONSUMER)
         {
-            return refuse(ResponseError::NonEmptyGroup);
+            return Err(ResponseError::NonEmptyGroup);
         }
         let mut records = Vec::new();
         let mut response = OffsetDeleteResponse::default();
