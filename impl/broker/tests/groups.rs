@@ -141,9 +141,9 @@ async fn fetch(client: &Client, version: i16, group: &str, all: bool) -> Result<
     let ResponseKind::OffsetFetch(response) = client.call(version, request).await else { panic!("another answer") };
     if version >= 8 {
         let group = &response.groups[0];
-        return result(group.error_code, group.topics[0].partitions[0].committed_offset);
+        return result(group.error_code, ()).map(|()| group.topics[0].partitions[0].committed_offset);
     }
-    result(response.error_code, response.topics[0].partitions[0].committed_offset)
+    result(response.error_code, ()).map(|()| response.topics[0].partitions[0].committed_offset)
 }
 
 #[tokio::test(flavor = "multi_thread")]
