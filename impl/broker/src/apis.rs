@@ -4,9 +4,8 @@ use std::collections::BTreeSet;
 
 use bellwether_wire::messages::list_offsets_request::ListOffsetsPartition;
 use bellwether_wire::messages::{
-    self, ApiVersionsResponse, BrokerId, FindCoordinatorRequest, FindCoordinatorResponse, InitProducerIdRequest,
-    InitProducerIdResponse, ListOffsetsRequest, ListOffsetsResponse, OffsetForLeaderEpochRequest,
-    OffsetForLeaderEpochResponse,
+    self, ApiVersionsResponse, InitProducerIdRequest, InitProducerIdResponse, ListOffsetsRequest, ListOffsetsResponse,
+    OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse,
 };
 use bellwether_wire::{ResponseError, ResponseKind, SUPPORTED, StrBytes};
 use messages::api_versions_response::{ApiVersion, FinalizedFeatureKey, SupportedFeatureKey};
@@ -210,25 +209,6 @@ pub(crate) async fn init_producer_id(broker: &Broker, request: &InitProducerIdRe
             response.error_code = error.code();
             (response.producer_id, response.producer_epoch) = ((-1).into(), -1);
         }
-    }
-    response
-}
-
-/// FindCoordinator: there are none yet.
-pub(crate) fn find_coordinator(version: i16, request: &FindCoordinatorRequest) -> FindCoordinatorResponse {
-    let mut response = FindCoordinatorResponse::default();
-    let error = ResponseError::CoordinatorNotAvailable.code();
-    if version < 4 {
-        response.error_code = error;
-        response.node_id = BrokerId(-1);
-        response.port = -1;
-        return response;
-    }
-    for key in &request.coordinator_keys {
-        let mut coordinator = messages::find_coordinator_response::Coordinator::default();
-        coordinator.key = key.clone();
-        (coordinator.node_id, coordinator.port, coordinator.error_code) = (BrokerId(-1), -1, error);
-        response.coordinators.push(coordinator);
     }
     response
 }

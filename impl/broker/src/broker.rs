@@ -23,6 +23,7 @@ use crate::controller::ControllerNode;
 use crate::error::StartError;
 use crate::fetch::Followers;
 use crate::fetcher::Fetchers;
+use crate::groups::{Groups, OFFSETS_TOPIC};
 use crate::lifecycle::{self, Signal};
 use crate::link::ControllerLink;
 use crate::replica::{Outgoing, Replica};
@@ -56,6 +57,7 @@ pub(crate) struct Broker {
     pub(crate) fetch_sessions: Mutex<FetchSessions>,
     /// Records in answers that are not taken yet: bellwether.answers.max.bytes.
     pub(crate) answers: Arc<Budget>,
+    pub(crate) groups: Groups,
     replicas: RwLock<HashMap<TopicPartition, Arc<Replica>>>,
     /// What is in force for each topic with a replica here.
     settings: Mutex<HashMap<TopicId, Known>>,
@@ -120,6 +122,7 @@ impl Broker {
             followers: Followers::default(),
             fetch_sessions: Mutex::new(FetchSessions::new(config.fetch_sessions)),
             answers: Budget::new(config.answers_max_bytes, false),
+            groups: Groups::new(&config),
             replicas: RwLock::new(replicas),
             settings: Mutex::default(),
             telling: Mutex::new(()),
@@ -260,7 +263,11 @@ impl Broker {
             match self.replica_or_new(&topic, tp, &settings) {
                 Ok(replica) => {
                     replica.set_topic(&settings);
-                    if replica.apply(now, &delta) {
+                    let removed = replica.apply(now, &delta);
+                    if topic == OFFSETS_TOPIC {
+                        let _ = self.out.send(Outgoing::Coordinate(replica.clone()));
+                    }
+                    if removed {
                         self.replicas.write().remove(&tp);
                         // A log that begins anew under this name has nothing to do with the old high watermark.
                         self.write_checkpoint();
@@ -378,7 +385,13 @@ async fn carry_outgoing(broker: Arc<Broker>, mut queue: mpsc::UnboundedReceiver<
         let mut checkpoint = false;
         for outgoing in batch.drain(..) {
             match outgoing {
-                Outgoing::Follow(replica, leader) => fetchers.follow(replica, leader),
+                Outgoing::Follow(replica, leader) => {
+                    if &*replica.topic == OFFSETS_TOPIC {
+                        broker.groups.look_at(&broker, &replica);
+                    }
+                    fetchers.follow(replica, leader);
+                }
+                Outgoing::Coordinate(replica) => broker.groups.look_at(&broker, &replica),
                 Outgoing::AlterPartition(replica, request) => {
                     broker.spawn(crate::link::alter_partition(broker.clone(), replica, request));
                 }

@@ -17,6 +17,7 @@ use tokio::time::Instant;
 
 use crate::broker::Broker;
 use crate::clock::wall_ms;
+use crate::groups::OFFSETS_TOPIC;
 use crate::leaders::Leaders;
 use crate::replica::Replica;
 use crate::server::Answer;
@@ -95,6 +96,9 @@ pub(crate) fn produce(
                 Err(ResponseError::InvalidRequiredAcks)
             } else if request.transactional_id.is_some() {
                 Err(ResponseError::TransactionalIdAuthorizationFailed)
+            } else if &**topic.name == OFFSETS_TOPIC {
+                // Only coordinators write there (ReplicaManager.appendRecords, internalTopicsAllowed).
+                Err(ResponseError::InvalidTopicException)
             } else {
                 broker.replica_of(version >= 13, &topic.name, topic.topic_id, partition.index)
             };

@@ -2,7 +2,7 @@
 
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,7 +36,7 @@ pub(crate) enum Answer {
 
 /// Takes requests. Called in the order of arrival on a connection; the next one is taken in when this returns, whether the answer is there or not.
 pub(crate) trait Service: Send + Sync + 'static {
-    fn call(self: &Arc<Self>, request: Request) -> impl Future<Output = Answer> + Send;
+    fn call(self: &Arc<Self>, request: Request, peer: IpAddr) -> impl Future<Output = Answer> + Send;
 }
 
 /// Requests of one connection whose answers are not written yet. A client that sends more waits.
@@ -95,7 +95,7 @@ async fn connection<S: Service>(stream: TcpStream, peer: SocketAddr, service: Ar
     let active = Arc::new(Active::new());
     let mut writing = std::pin::pin!(write_answers(&mut write, &mut queue, limits, &active));
     let outcome = tokio::select! {
-        read = read_requests(read, &service, answers, limits, &active) => match read {
+        read = read_requests(read, peer.ip(), &service, answers, limits, &active) => match read {
             // The client has no more requests, but may still wait for answers.
             Ok(()) => tokio::time::timeout(LINGER, writing).await.unwrap_or(Ok(())),
             Err(error) => Err(error),
@@ -110,6 +110,7 @@ async fn connection<S: Service>(stream: TcpStream, peer: SocketAddr, service: Ar
 
 async fn read_requests<S: Service>(
     read: OwnedReadHalf,
+    peer: IpAddr,
     service: &Arc<S>,
     answers: mpsc::Sender<Queued>,
     limits: &Limits,
@@ -130,7 +131,7 @@ async fn read_requests<S: Service>(
             Ok(request) => {
                 request_held.set(size + request.memory);
                 answer_held.room().await;
-                service.call(request).await
+                service.call(request, peer).await
             }
             Err(WireError::UnsupportedVersion { api_key: ApiKey::ApiVersions, correlation_id, .. }) => {
                 unsupported_api_versions(correlation_id)

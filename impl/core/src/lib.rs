@@ -14,6 +14,7 @@ mod config_kind;
 mod controller;
 mod effect;
 mod fetch_sessions;
+mod group;
 mod image;
 mod lifecycle;
 mod metadata;
@@ -29,6 +30,9 @@ pub use controller::{
 };
 pub use effect::{Effect, Effects, Millis, Token};
 pub use fetch_sessions::{FetchSessions, SessionFetch, SessionPartition, SessionRequest, SessionTopic};
+pub use group::{
+    Caller, GroupConfig, GroupCoordinator, GroupEffect, GroupRequest, GroupResponse, Moment, Topics, partition_for,
+};
 pub use image::{Broker, MetadataImage, ReplayError, Topic, TopicDefaults, Touched};
 pub use lifecycle::{Lifecycle, LifecycleInput, LifecycleOutput, LifecycleState};
 pub use metadata::{AcceptedIsr, BrokerStatus, MalformedRecord, MetadataRecord, PartitionDelta};

@@ -14,6 +14,7 @@ pub mod api;
 pub mod batch;
 pub mod bound;
 pub mod compression;
+pub mod coordinator;
 pub mod fetch;
 pub mod frame;
 #[cfg(any(test, feature = "sample"))]
