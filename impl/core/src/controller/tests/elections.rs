@@ -72,3 +72,28 @@ fn preferred_leaders_get_their_leaderships_back_in_time() {
     );
     assert!(beat(&mut fixture, 300_000).is_empty(), "nothing is astray");
 }
+
+#[test]
+fn a_leader_whose_log_has_failed_is_followed_by_a_member_of_the_isr() {
+    let mut fixture = Fixture::new(Rules::all());
+    let epoch = |fixture: &Fixture, broker| fixture.controller.image().broker(broker).unwrap().broker_epoch;
+    let failed = |fixture: &mut Fixture, broker| {
+        let broker_epoch = epoch(fixture, broker);
+        fixture.run(|c, _| c.log_failed(broker, broker_epoch, TP))
+    };
+    assert_eq!(fixture.run(|c, _| c.log_failed(1, -1, TP)).reply, Err(ResponseError::StaleBrokerEpoch));
+    let unknown = TopicPartition { partition: 9, ..TP };
+    let broker_epoch = epoch(&fixture, 1);
+    let reply = fixture.run(|c, _| c.log_failed(1, broker_epoch, unknown)).reply;
+    assert_eq!(reply, Err(ResponseError::UnknownTopicOrPartition));
+    // Of a follower the leader sees it.
+    assert_eq!((failed(&mut fixture, 2).reply, fixture.state().leader), (Ok(()), Some(1)));
+    let decision = failed(&mut fixture, 1);
+    assert!(matches!(decision.events[..], [Event::Elect { unclean: false, .. }]), "{:?}", decision.events);
+    assert_eq!(fixture.summary(), (Some(2), 1, vec![1, 2, 3], 1));
+    // Nobody else has everything: it stays, and nothing is written.
+    let _ = fixture.fence(1);
+    let _ = fixture.fence(3);
+    let decision = failed(&mut fixture, 2);
+    assert_eq!((decision.reply, decision.records.len(), fixture.state().leader), (Ok(()), 0, Some(2)));
+}
