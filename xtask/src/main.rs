@@ -12,7 +12,7 @@ cargo xtask bench [ARG…] our broker beside Apache Kafka and librdkafka's mock 
                          and Python 3. `--quick` takes some minutes, `--out BENCHMARKS.md` keeps the tables, `--help` says more
 cargo xtask fix          format, and apply what clippy suggests
 
-Steps of deep: standard, scope, oracle, twin, sigkill, leader
+Steps of deep: standard, scope, oracle, twin, twin-of-groups, sigkill, leader
 Steps of ci: fmt, clippy, doc, test, check, guarantees, verify";
 
 /// One step of the gate: its name, and the command line that it runs.
@@ -92,6 +92,7 @@ fn deep_steps() -> Vec<Step> {
         step("scope", "cargo run --release -- check --scope deep"),
         step("oracle", "cargo run --release -p bellwether-conformance --example million"),
         step("twin", "python3 specs/tla/compare.py"),
+        step("twin-of-groups", "python3 specs/tla/compare.py --model groups"),
         Step {
             env: Some(("BELLWETHER_KILLS", "1000")),
             ..step("sigkill", "cargo test --release --test sigkill -- --nocapture")

@@ -115,8 +115,12 @@ fn replicate(state: &mut State, config: &Config) -> Option<()> {
     state.committed = batch.group;
     state.pending = [state.pending[1], Batch::default()];
     state.appended -= 1;
-    for client in &mut state.clients {
-        client.reply.wait = client.reply.wait.saturating_sub(1);
+    for member in everybody() {
+        let reply = &mut state.clients[usize::from(member)].reply;
+        if reply.wait > 0 {
+            reply.wait -= 1;
+            offsets::acknowledge(state, member);
+        }
     }
     // Without the rule the assignment is out since it was appended.
     if batch.assigns && config.holds(Rule::CoordinatorReplyCommitted) {

@@ -145,8 +145,6 @@ pub(super) fn receive(state: &mut State, member: MemberId, config: &Config) -> O
             if config.commit_first && client.owned.has(p) && client.positions[i] + 1 == reply.epoch {
                 client.cleared = client.cleared.with(p);
             }
-            // If its sender has taken it back since then, it knows.
-            state.acked[i] = state.acked[i].max(reply.epoch.min(state.group.offsets[i].offset));
         }
         Said::Rejoin => {
             client.stage = Stage::Joining;

@@ -49,6 +49,15 @@ pub(super) fn write(
     append(state, group, false, config)
 }
 
+/// If the answer to a commit leaves the coordinator: the offset is acknowledged, unless its owner has taken it back since then.
+pub(super) fn acknowledge(state: &mut State, member: MemberId) {
+    let reply = state.client(member).reply;
+    if let (Said::Committed, 0, Some(p)) = (reply.said, reply.wait, reply.set.iter().next()) {
+        let i = usize::from(p);
+        state.acked[i] = state.acked[i].max(reply.epoch.min(state.group.offsets[i].offset));
+    }
+}
+
 /// A client commits.
 pub(super) fn commit(state: &mut State, member: MemberId, partition: u8, config: &Config) -> Option<()> {
     let client = state.client(member);
@@ -69,6 +78,7 @@ pub(super) fn commit(state: &mut State, member: MemberId, partition: u8, config:
     let wait = wait(state, config);
     state.clients[usize::from(member)].reply =
         Reply { said: Said::Committed, wait, epoch: offset, set: Set::one(partition) };
+    acknowledge(state, member);
     Some(())
 }
 
