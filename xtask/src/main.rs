@@ -15,7 +15,7 @@ cargo xtask bench [ARG…] our broker beside Apache Kafka and librdkafka's mock 
 cargo xtask fix          format, and apply what clippy suggests
 cargo xtask fuzz 30s     run each fuzz target for so long; or a number, for so many inputs in all
 
-Steps of deep: standard, scope, oracle, twin, sigkill, hostile, fuzz, leader
+Steps of deep: standard, scope, oracle, twin, twin-of-groups, sigkill, hostile, fuzz, leader
 Steps of ci: fmt, clippy, doc, test, check, guarantees, verify, loom, seeded, fuzz";
 
 /// One step of the gate: its name, and the command line that it runs.
@@ -106,6 +106,7 @@ fn deep_steps() -> Vec<Step> {
         step("scope", "cargo run --release -- check --scope deep"),
         step("oracle", "cargo run --release -p bellwether-conformance --example million"),
         step("twin", "python3 specs/tla/compare.py"),
+        step("twin-of-groups", "python3 specs/tla/compare.py --model groups"),
         Step {
             env: Some(("BELLWETHER_KILLS", "1000")),
             ..step("sigkill", "cargo test --release --test sigkill -- --nocapture")
