@@ -181,7 +181,7 @@ pub(crate) async fn create_topics(broker: &Arc<Broker>, request: &CreateTopicsRe
 }
 
 /// ListOffsets: the latest, the earliest, the first at or after a time, or the one with the largest timestamp.
-pub(crate) fn list_offsets(broker: &Broker, request: &ListOffsetsRequest) -> ListOffsetsResponse {
+pub(crate) fn list_offsets(broker: &Broker, version: i16, request: &ListOffsetsRequest) -> ListOffsetsResponse {
     use messages::list_offsets_response::{ListOffsetsPartitionResponse, ListOffsetsTopicResponse};
     let mut response = ListOffsetsResponse::default();
     for asked in &request.topics {
@@ -213,6 +213,10 @@ pub(crate) fn list_offsets(broker: &Broker, request: &ListOffsetsRequest) -> Lis
                 Ok(Some(found)) => (answer.offset, answer.timestamp, answer.leader_epoch) = found,
                 Ok(None) => {}
                 Err(error) => answer.error_code = error.code(),
+            }
+            // Before version 4 there is no field for it (KIP-320).
+            if version < 4 {
+                answer.leader_epoch = -1;
             }
             topic.partitions.push(answer);
         }

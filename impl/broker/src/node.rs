@@ -284,7 +284,7 @@ impl NodeService {
             RequestKind::Produce(request) => produce::produce(broker, version, correlation_id, lamport, request),
             RequestKind::Fetch(request) => fetch::fetch(broker, version, correlation_id, lamport, request),
             RequestKind::ListOffsets(request) => {
-                let body = apis::list_offsets(broker, &request).into();
+                let body = apis::list_offsets(broker, version, &request).into();
                 self.encode(api_key, version, correlation_id, lamport, &body)
             }
             RequestKind::OffsetForLeaderEpoch(request) => {
