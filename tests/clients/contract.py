@@ -44,10 +44,14 @@ def records(args):
 
 
 class Pace:
-    """Waits at the gate for a line on standard input, and spreads what comes after it over the time that was asked for."""
+    """Waits at the gate for a line on standard input, and spreads what comes after it over the time that was asked for.
 
-    def __init__(self, args):
+    `even`: what comes before it, too.
+    """
+
+    def __init__(self, args, even=False):
         self.gate = args.gate
+        self.began = time.monotonic() if even else None
         self.step = args.seconds / max(1, args.records - args.gate)
         self.opened = None
         self.open = threading.Event()
@@ -57,7 +61,8 @@ class Pace:
     def ahead(self, number):
         """How many seconds to wait, and then to ask again; 0 if it is time for this record."""
         if self.gate == 0 or number < self.gate:
-            return 0
+            ahead = self.began + self.step * number - time.monotonic() if self.began and self.gate else 0
+            return ahead if ahead > 0.005 else 0
         if self.opened is None:
             if not self.open.is_set():
                 sys.stdout.flush()

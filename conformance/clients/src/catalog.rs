@@ -55,7 +55,7 @@ pub(crate) const CLIENTS: &[Client] = &[
     client("confluent-kafka", python("confluent", "requirements.txt")),
     client("confluent-kafka-2.0.2", python("confluent", "requirements-2.0.2.txt")),
     client("kafka-python", python("kafka_python", "requirements.txt")),
-    // It knows zstd since 2.0, and no idempotent producer.
+    // It has no idempotent producer.
     Client {
         sends: Sends::AtLeastOnce,
         ..client("kafka-python-2.0.2", python("kafka_python", "requirements-2.0.2.txt"))

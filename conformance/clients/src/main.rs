@@ -127,7 +127,7 @@ fn run(args: &Args) -> anyhow::Result<bool> {
             values: &values,
             size: SIZE,
             logs: dir.join("clients"),
-            seconds: 1.5 + count as f64 / 10_000.0,
+            seconds: 2.5 + count as f64 / 10_000.0,
             patience: Duration::from_secs(60 + count as u64 / 200),
             victim: 1 + i as NodeId % BROKERS,
         };

@@ -227,12 +227,12 @@ impl Bench<'_> {
         }
         self.start_all("produce", Scenario::Kill, bootstrap, pairs);
         let count = self.records.count();
-        self.wait_for_writers(pairs, |_, acknowledged| acknowledged >= count / 4).await;
+        self.wait_for_writers(pairs, |_, acknowledged| acknowledged >= count * 2 / 5).await;
         // All are at their gates or soon will be: from here on they keep step.
         for writer in pairs.iter_mut().filter_map(|pair| pair.writer.as_mut()) {
             writer.open_gate();
         }
-        self.wait_for_writers(pairs, |_, acknowledged| acknowledged >= count / 2 + count / 20).await;
+        self.wait_for_writers(pairs, |_, acknowledged| acknowledged >= count / 2 + count / 50).await;
 
         let led = self.led_by(looker, self.victim, pairs).await?;
         cluster.kill(self.victim)?;

@@ -53,7 +53,8 @@ def produce(args):
     hearing = [threading.Thread(target=hear, args=(i, writer.stderr)) for i, writer in enumerate(writers)]
     for thread in hearing:
         thread.start()
-    pace = contract.Pace(args)
+    # kcat looks for reports only when it has read a record: if all came at once, there would be none at the gate.
+    pace = contract.Pace(args, even=True)
     for record in contract.records(args):
         while (ahead := pace.ahead(record.number)) > 0:
             for writer in writers:
