@@ -323,8 +323,8 @@ async fn partitions_are_described_page_by_page() {
     }
     let page = async |topics: &[&str], cursor: Option<(&str, i32)>, limit: i32| {
         let topic = |name: &&str| TopicRequest::default().with_name(common::name(name));
-        let cursor = cursor
-            .map(|(topic, index)| Cursor::default().with_topic_name(common::name(topic)).with_partition_index(index));
+        let cursor =
+            cursor.map(|(topic, index)| Cursor::default().with_topic_name(name(topic)).with_partition_index(index));
         let request = DescribeTopicPartitionsRequest::default().with_topics(topics.iter().map(topic).collect());
         let request = request.with_response_partition_limit(limit).with_cursor(cursor);
         let ResponseKind::DescribeTopicPartitions(response) = client.call(0, request).await else { panic!() };
