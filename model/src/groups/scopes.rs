@@ -39,11 +39,6 @@ pub fn bounds(scope: Scope) -> Vec<Bound> {
         Bound { expiries: 2, failovers: 2, uncommitted: 2, ..BASE },
         Bound { expiries: 1, late: 2, ..BASE },
         Bound { members: 3, joins: 3, crashes: 1, failovers: 1, ..BASE },
-        Bound { records: 1, expiries: 1, late: 1, ..BASE },
-        Bound { members: 3, joins: 3, timeouts: 1, crashes: 1, ..CLASSIC },
-        Bound { joins: 3, leaves: 1, expiries: 1, failovers: 1, lost: 1, ..CLASSIC },
-        Bound { members: 3, instances: 2, joins: 3, expiries: 1, timeouts: 1, ..CLASSIC },
-        Bound { records: 1, expiries: 1, failovers: 1, late: 1, ..CLASSIC },
     ];
     let deep = [
         // KIP-848 with two members and two topics, and everything that can go wrong, once.
