@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use bellwether_model::check::{self, Mutants, Report, Request, Verdict};
+use bellwether_model::groups;
 use bellwether_model::replication::bounds::{self, Bound};
 use bellwether_model::replication::scopes;
 use bellwether_trace::Rule;
@@ -18,7 +19,8 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 #[derive(clap::Args, Debug)]
 #[command(after_help = "Examples:
   bellwether check
-  bellwether check --bound records=2 --bound crashes=1
+  bellwether check replication --bound records=2 --bound crashes=1
+  bellwether check groups --scope standard
   bellwether check --mutant isr.expand-epoch-start")]
 pub struct Args {
     /// The models [default: all]
@@ -27,7 +29,7 @@ pub struct Args {
     /// How much to explore
     #[arg(long, value_enum, default_value_t = Scope::Quick)]
     scope: Scope,
-    /// Explore one bound of your own: one record with acks=all, no faults, and what is set here
+    /// Explore one bound of your own: nothing goes wrong but what is set here
     #[arg(long, value_name = "KEY=VALUE", value_parser = pair, num_args = 1.., value_delimiter = ',', long_help = bound_help())]
     bound: Vec<(String, String)>,
     /// Switch a rule off, or each in turn, and show what breaks
@@ -68,8 +70,10 @@ enum Scope {
 
 fn bound_help() -> String {
     format!(
-        "Explore one bound of your own: one record with acks=all, no faults, and what is set here. Keys: {}",
-        Bound::KEYS.join(", ")
+        "Explore one bound of your own: nothing goes wrong but what is set here. Keys of replication, which begins with one \
+         record and acks=all: {}. Keys of groups, which begins with two clients that join: {}",
+        Bound::KEYS.join(", "),
+        groups::Bound::KEYS.join(", ")
     )
 }
 

@@ -6,12 +6,12 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use bellwether_model::guarantees::{self, Limits, Question, Setting, Table};
+use bellwether_model::guarantees::{self, Limits, Question, Reading, Setting, Table};
 
 use crate::check::{Format, bytes, progress_bar};
 
 /// Derive which promise holds in which configuration: acks, min.insync.replicas, election, idempotence, and crashes that lose
-/// records.
+/// records; and for consumers of a group, when they commit.
 ///
 /// Each row is explored in the full protocol: "may" has a shortest exchange, "never" its exhausted bounds. Exit code 0: the
 /// table is derived; 1: something may happen that Kafka's documents exclude, or the page is stale; 2: wrong use; 3: stopped
@@ -70,6 +70,8 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
         bar.tick();
     };
     let table = guarantees::derive(&settings, &limits, &told, Some(&tick));
+    bar.set_prefix("consumers");
+    let table = table.with_consumers(guarantees::derive_readings(&Reading::all(), &limits, Some(&tick)));
     bar.finish_and_clear();
 
     let text = match args.format {
@@ -112,6 +114,11 @@ fn human(table: &Table, elapsed: Duration) -> String {
     } else {
         "INCOMPLETE: what is marked ? is not decided"
     };
-    out.push_str(&format!("{} rows, {:.1} s: {said}\n", table.rows.len(), elapsed.as_secs_f64()));
+    for row in table.consumers.iter().filter(|r| r.broken()) {
+        out.push_str(&format!("\nBROKEN, though Kafka promises it: {:?}\n", row.config));
+        row.witness.values().for_each(|w| out.push_str(&w.numbered()));
+    }
+    let rows = table.rows.len() + table.consumers.len();
+    out.push_str(&format!("{rows} rows, {:.1} s: {said}\n", elapsed.as_secs_f64()));
     out
 }

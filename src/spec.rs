@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 use std::process::ExitCode;
 
-use bellwether_model::replication::bounds::{Bound, NOTHING};
-use bellwether_model::replication::mutants::{Fate, Mutant, mutant};
+use bellwether_model::check::{Planned, planned};
+use bellwether_model::replication::mutants::Fate;
 use bellwether_trace::{Invariant, Judge, Kind, Rule};
 use serde_json::{Value, json};
 
@@ -15,6 +15,7 @@ const PAGES: &[(&str, &str)] = &[
     ("specs/acks.md", include_str!("../specs/acks.md")),
     ("specs/election.md", include_str!("../specs/election.md")),
     ("specs/reassignment.md", include_str!("../specs/reassignment.md")),
+    ("specs/groups.md", include_str!("../specs/groups.md")),
     ("specs/deviations.md", include_str!("../specs/deviations.md")),
 ];
 
@@ -88,7 +89,7 @@ fn sections_of(file: &'static str, page: &'static str) -> Vec<Section> {
 
 fn judge(rule: Rule) -> &'static str {
     match rule.judge() {
-        Judge::Model => "model",
+        Judge::Model | Judge::ModelAlone => "model",
         Judge::Test => "test",
     }
 }
@@ -130,12 +131,13 @@ fn list(sections: &[Section], format: Format) -> String {
 
 fn facts_of_rule(rule: Rule) -> Value {
     let name = format!("{rule:?}");
-    json!({"id": rule.id(), "name": name, "statement": rule.statement(), "judge": judge(rule), "source": rule.source()})
+    json!({"id": rule.id(), "name": name, "statement": rule.statement(), "judge": judge(rule), "model": rule.model(),
+        "broker": rule.judge() != Judge::ModelAlone, "source": rule.source()})
 }
 
 fn facts_of_invariant(invariant: Invariant) -> Value {
     let (name, kind) = (format!("{invariant:?}"), kind(invariant));
-    json!({"id": invariant.id(), "name": name, "statement": invariant.statement(), "kind": kind, "source": invariant.source()})
+    json!({"id": invariant.id(), "name": name, "statement": invariant.statement(), "kind": kind, "model": invariant.model(), "source": invariant.source()})
 }
 
 fn explain(section: &Section, format: Format) -> String {
@@ -156,7 +158,7 @@ fn explain(section: &Section, format: Format) -> String {
                 fields.insert(key, paragraph(section.text, part).map_or(Value::Null, Value::from));
             }
             fields.insert("section".into(), section.text.into());
-            fields.insert("mutant".into(), rule.and_then(mutant).map_or(Value::Null, |m| facts_of_mutant(&m)));
+            fields.insert("mutant".into(), rule.and_then(planned).map_or(Value::Null, |m| facts_of_mutant(&m)));
         }
         return line(&facts);
     }
@@ -167,8 +169,8 @@ fn explain(section: &Section, format: Format) -> String {
         _ => {}
     }
     let _ = writeln!(out, "  ({})\n\n{}", section.file, section.text);
-    if let Some(mutant) = rule.and_then(mutant) {
-        let _ = write!(out, "\nThe model without this rule, in the bound {}: ", bound(&mutant.bound));
+    if let Some(mutant) = rule.and_then(planned) {
+        let _ = write!(out, "\nThe model without this rule, in the bound {}: ", bound(&mutant));
         let _ = match mutant.fate {
             Fate::Caught(Some(invariant)) => writeln!(out, "{invariant} breaks."),
             Fate::Caught(None) => writeln!(out, "an invariant breaks."),
@@ -179,18 +181,17 @@ fn explain(section: &Section, format: Format) -> String {
     out
 }
 
-fn facts_of_mutant(mutant: &Mutant) -> Value {
+fn facts_of_mutant(mutant: &Planned) -> Value {
     let (caught_by, explained) = match mutant.fate {
         Fate::Caught(invariant) => (invariant.map(Invariant::id), None),
         Fate::Explained(why) => (None, Some(why)),
     };
-    json!({"bound": mutant.bound.values(), "caught_by": caught_by, "explained": explained})
+    json!({"bound": mutant.bound, "caught_by": caught_by, "explained": explained})
 }
 
 /// A bound as `key=value`, as far as it differs from the least one.
-fn bound(bound: &Bound) -> String {
-    let least = NOTHING.values();
-    let told = bound.values().into_iter().filter(|(key, value)| least.get(key) != Some(value));
+fn bound(mutant: &Planned) -> String {
+    let told = mutant.bound.iter().filter(|(key, value)| mutant.least.get(*key) != Some(value));
     told.map(|(key, value)| format!("{key}={}", json!(value))).collect::<Vec<_>>().join(" ")
 }
 

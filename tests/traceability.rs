@@ -8,9 +8,10 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use bellwether_model::check::{Planned, planned};
 use bellwether_model::engine::{Options, explore};
 use bellwether_model::replication::bounds::NOTHING;
-use bellwether_model::replication::mutants::{Fate, Mutant, mutant};
+use bellwether_model::replication::mutants::Fate;
 use bellwether_model::replication::scopes::BASE;
 use bellwether_model::replication::{Bound, Replication};
 use bellwether_trace::{Event, Invariant, Judge, Kind, Rule};
@@ -222,12 +223,17 @@ fn unread_rules(model: &str, broker: &str) -> Vec<String> {
     let mut unread = Vec::new();
     for rule in Rule::ALL {
         let name = format!("Rule::{rule:?}");
-        if rule.judge() == Judge::Model && !names(model, &name) {
+        if rule.judge() != Judge::Test && !names(model, &name) {
             unread.push(format!("{rule}: the model's steps never read {name}"));
         }
         // A guard asks `holds(Rule::X, condition)` or, where the rule is a way of doing something, `on(Rule::X)`.
-        if !broker.contains(&format!(".holds({name},")) && !broker.contains(&format!(".on({name})")) {
-            unread.push(format!("{rule}: no guard of the broker's core reads {name}"));
+        let guarded = broker.contains(&format!(".holds({name},")) || broker.contains(&format!(".on({name})"));
+        match (rule.judge(), guarded) {
+            (Judge::ModelAlone, true) => unread.push(format!("{rule}: the broker has it, so it is Judge::Model")),
+            (Judge::Model | Judge::Test, false) => {
+                unread.push(format!("{rule}: no guard of the broker's core reads {name}"));
+            }
+            _ => {}
         }
     }
     unread
@@ -235,14 +241,18 @@ fn unread_rules(model: &str, broker: &str) -> Vec<String> {
 
 #[test]
 fn every_rule_is_read_by_the_steps_of_the_model_and_by_a_guard_of_the_broker() {
-    fail_with(unread_rules(&source(&["model/src/replication"]), &source(&["impl/core/src"])));
+    fail_with(unread_rules(&source(&["model/src/replication", "model/src/groups"]), &source(&["impl/core/src"])));
 }
 
 #[test]
 fn a_rule_that_nobody_reads_is_noticed() {
     let model: String = Rule::ALL.iter().map(|rule| format!("guard(Rule::{rule:?},")).collect();
-    let broker: String = Rule::ALL.iter().map(|rule| format!("rules.on(Rule::{rule:?})")).collect();
+    let guarded = Rule::ALL.iter().filter(|rule| rule.judge() != Judge::ModelAlone);
+    let broker: String = guarded.map(|rule| format!("rules.on(Rule::{rule:?})")).collect();
     assert!(unread_rules(&model, &broker).is_empty());
+    if let Some(alone) = Rule::ALL.iter().find(|rule| rule.judge() == Judge::ModelAlone) {
+        assert_eq!(unread_rules(&model, &format!("{broker}rules.holds(Rule::{alone:?},x)")).len(), 1);
+    }
     assert_eq!(unread_rules(&model.replace("AckMinIsr", "AckMinIsrs"), &broker).len(), 1);
     assert_eq!(unread_rules(&model, &broker.replace("on(Rule::AckMinIsr)", "say(Rule::AckMinIsr)")).len(), 1);
     assert_eq!(code_of("a // Rule::X\n b\n#[cfg(test)]\nmod tests { Rule::Y }"), "ab");
@@ -251,18 +261,20 @@ fn a_rule_that_nobody_reads_is_noticed() {
 // Mutants and invariants.
 
 /// Rules without a mutant, and mutants that do not fit their rule or its prose.
-fn unfit_mutants(sections: &[Section], mutant: impl Fn(Rule) -> Option<Mutant>) -> Vec<String> {
+fn unfit_mutants(sections: &[Section], mutant: impl Fn(Rule) -> Option<Planned>) -> Vec<String> {
     let mut unfit = Vec::new();
     for rule in Rule::ALL.iter().copied() {
         let prose = sections.iter().find(|s| s.what == "rule" && s.id == rule.id());
         let says_alone = prose.is_some_and(|s| s.text.contains("*Alone.* "));
         match (rule.judge(), mutant(rule)) {
-            (Judge::Model, None) => unfit.push(format!("{rule}: the model has no mutant without it")),
+            (Judge::Model | Judge::ModelAlone, None) => {
+                unfit.push(format!("{rule}: the model has no mutant without it"))
+            }
             (Judge::Test, Some(_)) => unfit.push(format!("{rule}: has a mutant, so the model judges it")),
             (Judge::Test, None) => {}
-            (Judge::Model, Some(mutant)) => {
-                if mutant.rule != rule {
-                    unfit.push(format!("{rule}: its mutant lacks {}", mutant.rule));
+            (Judge::Model | Judge::ModelAlone, Some(mutant)) => {
+                if (mutant.rule, mutant.model) != (rule, rule.model()) {
+                    unfit.push(format!("{rule}: its mutant lacks {}, of the model {}", mutant.rule, mutant.model));
                 }
                 // That a rule alone breaks nothing is a finding: the prose says so too, and why.
                 if matches!(mutant.fate, Fate::Explained(_)) != says_alone {
@@ -277,17 +289,17 @@ fn unfit_mutants(sections: &[Section], mutant: impl Fn(Rule) -> Option<Mutant>) 
 
 #[test]
 fn every_rule_that_the_model_judges_has_a_mutant_and_the_prose_knows_its_fate() {
-    fail_with(unfit_mutants(&all_sections(), mutant));
+    fail_with(unfit_mutants(&all_sections(), planned));
 }
 
 #[test]
 fn a_rule_without_a_mutant_and_a_fate_that_the_prose_does_not_know_are_noticed() {
     let sections = all_sections();
-    let none_for = |lacking: Rule| move |rule| mutant(rule).filter(|_| rule != lacking);
+    let none_for = |lacking: Rule| move |rule| planned(rule).filter(|_| rule != lacking);
     assert_eq!(unfit_mutants(&sections, none_for(Rule::ReadHighWatermark)).len(), 1);
     let explained = |rule| {
         let harmless = Fate::Explained("for the sake of this test");
-        mutant(rule).map(|m| if rule == Rule::ReadHighWatermark { Mutant { fate: harmless, ..m } } else { m })
+        planned(rule).map(|m| if rule == Rule::ReadHighWatermark { Planned { fate: harmless, ..m } } else { m })
     };
     assert_eq!(unfit_mutants(&sections, explained).len(), 1);
 }
@@ -331,7 +343,7 @@ fn the_invariants_that_break_after_others_do_break_without_the_rule_and_hold_wit
 }
 
 /// Invariants that the properties of the model do not have, or that no mutant is known to break, without the prose saying why.
-fn idle_invariants(sections: &[Section], properties: &str, mutants: &[Mutant]) -> Vec<String> {
+fn idle_invariants(sections: &[Section], properties: &str, mutants: &[Planned]) -> Vec<String> {
     let mut idle = Vec::new();
     for invariant in Invariant::ALL.iter().copied() {
         if !names(properties, &format!("Invariant::{invariant:?}")) {
@@ -350,17 +362,17 @@ fn idle_invariants(sections: &[Section], properties: &str, mutants: &[Mutant]) -
 
 #[test]
 fn every_invariant_has_a_predicate_and_a_mutant_that_breaks_it_or_the_prose_says_why_none_does() {
-    let mutants: Vec<Mutant> = Rule::ALL.iter().filter_map(|rule| mutant(*rule)).collect();
-    fail_with(idle_invariants(&all_sections(), &source(&["model/src/replication"]), &mutants));
+    let mutants: Vec<Planned> = Rule::ALL.iter().filter_map(|rule| planned(*rule)).collect();
+    fail_with(idle_invariants(&all_sections(), &source(&["model/src/replication", "model/src/groups"]), &mutants));
 }
 
 #[test]
 fn an_invariant_without_a_predicate_or_a_mutant_is_noticed() {
     let sections = all_sections();
     let code: String = Invariant::ALL.iter().map(|invariant| format!("Invariant::{invariant:?}=>")).collect();
-    let mutants: Vec<Mutant> = Rule::ALL.iter().filter_map(|rule| mutant(*rule)).collect();
+    let mutants: Vec<Planned> = Rule::ALL.iter().filter_map(|rule| planned(*rule)).collect();
     let strong = Fate::Caught(Some(Invariant::StrongIsr));
-    let without: Vec<Mutant> = mutants.iter().copied().filter(|m| m.fate != strong).collect();
+    let without: Vec<Planned> = mutants.iter().filter(|m| m.fate != strong).cloned().collect();
     assert_eq!(idle_invariants(&sections, &code, &mutants), [""; 0]);
     assert_eq!(idle_invariants(&sections, &code, &without).len(), 1);
     assert_eq!(idle_invariants(&sections, &code.replace("Invariant::StrongIsr=>", ""), &mutants).len(), 1);

@@ -7,13 +7,109 @@ use bellwether_trace::{Invariant, Kind, Rule};
 use serde::Serialize;
 
 use crate::engine::{Cut, Explore, Level, Options, Outcome, Progress, Trail, explore};
-use crate::replication::bounds::{Bound, Value};
-use crate::replication::mutants::{Fate, Mutant, mutant};
-use crate::replication::scopes::{BASE, Scope, bounds};
-use crate::replication::{Replication, Rules};
+use crate::groups::{self, Groups};
+use crate::replication::bounds::Value;
+use crate::replication::mutants::Fate;
+use crate::replication::scopes::Scope;
+use crate::replication::{self, Replication};
 
 /// The models there are.
-pub const MODELS: &[&str] = &["replication"];
+pub const MODELS: &[&str] = &[Replication::NAME, Groups::NAME];
+
+/// What has to be known of a model to check it.
+trait Checked: Explore + Sync + Sized {
+    const NAME: &'static str;
+    /// What healing is called.
+    const CONVERGENCE: Invariant;
+    /// The names of what makes up a bound.
+    const KEYS: &'static [&'static str];
+    type Bound: Copy;
+
+    /// What single values given by hand start from.
+    fn base() -> Self::Bound;
+    /// The bound in which nothing happens.
+    fn least() -> Self::Bound;
+    fn set(bound: &mut Self::Bound, key: &str, value: &str) -> Result<(), String>;
+    fn fits(bound: &Self::Bound) -> Result<(), String>;
+    fn values(bound: &Self::Bound) -> BTreeMap<&'static str, Value>;
+    fn properties_of(bound: &Self::Bound) -> Vec<Invariant>;
+    fn bounds(scope: Scope) -> Vec<Self::Bound>;
+    /// The full protocol.
+    fn whole(bound: Self::Bound) -> Self;
+    /// The protocol without one rule.
+    fn without(bound: Self::Bound, rule: Rule) -> Self;
+    /// Where a rule is switched off, and what is expected of it.
+    fn mutant_of(rule: Rule) -> Option<(Self::Bound, Fate)>;
+}
+
+macro_rules! checked {
+    ($model:ty, $name:literal, $convergence:expr, $module:ident) => {
+        impl Checked for $model {
+            const NAME: &'static str = $name;
+            const CONVERGENCE: Invariant = $convergence;
+            const KEYS: &'static [&'static str] = $module::bounds::Bound::KEYS;
+            type Bound = $module::bounds::Bound;
+
+            fn base() -> Self::Bound {
+                $module::scopes::BASE
+            }
+            fn least() -> Self::Bound {
+                $module::bounds::NOTHING
+            }
+            fn set(bound: &mut Self::Bound, key: &str, value: &str) -> Result<(), String> {
+                bound.set(key, value)
+            }
+            fn fits(bound: &Self::Bound) -> Result<(), String> {
+                bound.check()
+            }
+            fn values(bound: &Self::Bound) -> BTreeMap<&'static str, Value> {
+                bound.values()
+            }
+            fn properties_of(bound: &Self::Bound) -> Vec<Invariant> {
+                bound.properties()
+            }
+            fn bounds(scope: Scope) -> Vec<Self::Bound> {
+                $module::scopes::bounds(scope)
+            }
+            fn whole(bound: Self::Bound) -> Self {
+                Self::new(bound)
+            }
+            fn without(bound: Self::Bound, rule: Rule) -> Self {
+                Self::mutant(bound, rule)
+            }
+            fn mutant_of(rule: Rule) -> Option<(Self::Bound, Fate)> {
+                $module::mutants::mutant(rule).map(|m| (m.bound, m.fate))
+            }
+        }
+    };
+}
+
+checked!(Replication, "replication", Invariant::Convergence, replication);
+checked!(Groups, "groups", Invariant::GroupsConvergence, groups);
+
+/// What is expected of a model without a rule.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Planned {
+    /// The rule.
+    pub rule: Rule,
+    /// The model.
+    pub model: &'static str,
+    /// Where it is switched off.
+    pub bound: BTreeMap<&'static str, Value>,
+    /// The bound of that model in which nothing happens.
+    pub least: BTreeMap<&'static str, Value>,
+    /// What becomes of it.
+    pub fate: Fate,
+}
+
+/// What is expected of the model without a rule; none if no model has what the rule is about.
+pub fn planned(rule: Rule) -> Option<Planned> {
+    fn of<M: Checked>(rule: Rule) -> Option<Planned> {
+        let (bound, fate) = M::mutant_of(rule)?;
+        Some(Planned { rule, model: M::NAME, bound: M::values(&bound), least: M::values(&M::least()), fate })
+    }
+    of::<Replication>(rule).or_else(|| of::<Groups>(rule))
+}
 
 /// Which rules to switch off.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -33,7 +129,7 @@ pub struct Request {
     pub models: Vec<String>,
     /// The bounds, unless some are given.
     pub scope: Scope,
-    /// Values that make up one bound of their own; what is not given is as in [`BASE`].
+    /// Values that make up one bound of their own; what is not given is as in the model's `BASE`.
     pub bound: Vec<(String, String)>,
     /// The full protocol, or without a rule.
     pub mutants: Mutants,
@@ -155,30 +251,55 @@ pub fn run(request: &Request, progress: Option<Progress<'_>>) -> Result<Report, 
     if let Some(unknown) = request.models.iter().find(|m| !MODELS.contains(&m.as_str())) {
         return Err(format!("no model '{unknown}'; there are {}", MODELS.join(", ")));
     }
-    let own = own_bound(&request.bound)?;
-    let explored = own.map_or_else(|| bounds(request.scope), |bound| vec![bound]);
-    let rules: Vec<Rule> = match request.mutants {
-        Mutants::None => {
-            let models = explored.iter().map(|b| check_bound(*b, request, progress)).collect();
-            return Ok(conclude(models, own.is_none()));
-        }
-        Mutants::One(rule) => vec![rule],
-        Mutants::All => Rule::ALL.to_vec(),
-    };
-    let start = Instant::now();
     let mut reports = Vec::new();
-    for rule in rules {
-        match mutant(rule) {
-            Some(m) => reports.push(check_mutant(m, own, request, progress)),
-            None if request.mutants == Mutants::One(rule) => {
-                return Err(format!("{rule} is judged by tests of the broker: no model has what it is about"));
-            }
-            None => {}
+    let mut asked = asked(request);
+    if let Mutants::One(rule) = request.mutants {
+        if planned(rule).is_none() {
+            return Err(format!("{rule} is judged by tests of the broker: no model has what it is about"));
+        }
+        if !request.models.is_empty() && !asked.contains(&rule.model()) {
+            return Err(format!("{rule} is a rule of the model {}", rule.model()));
+        }
+        asked = vec![rule.model()];
+    }
+    for model in asked {
+        match model {
+            Groups::NAME => reports.extend(run_model::<Groups>(request, progress)?),
+            _ => reports.extend(run_model::<Replication>(request, progress)?),
         }
     }
-    let model = ModelReport {
-        model: "replication",
-        bound: own.map(|b| b.values()).unwrap_or_default(),
+    Ok(conclude(reports, request.bound.is_empty() && request.mutants == Mutants::None))
+}
+
+/// The models that a request is about: those that it names; else those that have such a bound; else all.
+fn asked(request: &Request) -> Vec<&'static str> {
+    if !request.models.is_empty() {
+        return MODELS.iter().copied().filter(|m| request.models.iter().any(|asked| asked == m)).collect();
+    }
+    if request.bound.is_empty() {
+        return MODELS.to_vec();
+    }
+    let has = |keys: &[&str]| request.bound.iter().all(|(key, _)| keys.contains(&key.as_str()));
+    if !has(Replication::KEYS) && has(Groups::KEYS) { vec![Groups::NAME] } else { vec![Replication::NAME] }
+}
+
+fn run_model<M: Checked>(request: &Request, progress: Option<Progress<'_>>) -> Result<Vec<ModelReport>, String> {
+    let own = own_bound::<M>(&request.bound)?;
+    let rules: Vec<Rule> = match request.mutants {
+        Mutants::None => {
+            let explored = own.map_or_else(|| M::bounds(request.scope), |bound| vec![bound]);
+            return Ok(explored.iter().map(|b| check_bound::<M>(*b, request, progress)).collect());
+        }
+        Mutants::One(rule) => vec![rule],
+        Mutants::All => Rule::ALL.iter().copied().filter(|r| r.model() == M::NAME).collect(),
+    };
+    let start = Instant::now();
+    let judged = rules.into_iter().filter_map(|rule| M::mutant_of(rule).map(|(bound, fate)| (rule, bound, fate)));
+    let reports: Vec<MutantReport> =
+        judged.map(|(rule, bound, fate)| check_mutant::<M>(rule, bound, fate, own, request, progress)).collect();
+    Ok(vec![ModelReport {
+        model: M::NAME,
+        bound: own.map(|b| M::values(&b)).unwrap_or_default(),
         complete: reports.iter().all(|m| m.complete),
         cut: None,
         distinct: None,
@@ -193,19 +314,18 @@ pub fn run(request: &Request, progress: Option<Progress<'_>>) -> Result<Report, 
         properties: Vec::new(),
         deadlock: None,
         mutants: reports,
-    };
-    Ok(conclude(vec![model], false))
+    }])
 }
 
-fn own_bound(values: &[(String, String)]) -> Result<Option<Bound>, String> {
+fn own_bound<M: Checked>(values: &[(String, String)]) -> Result<Option<M::Bound>, String> {
     if values.is_empty() {
         return Ok(None);
     }
-    let mut bound = BASE;
+    let mut bound = M::base();
     for (key, value) in values {
-        bound.set(key, value)?;
+        M::set(&mut bound, key, value)?;
     }
-    bound.check()?;
+    M::fits(&bound)?;
     Ok(Some(bound))
 }
 
@@ -233,13 +353,13 @@ fn options(request: &Request) -> Options {
     }
 }
 
-fn check_bound(bound: Bound, request: &Request, progress: Option<Progress<'_>>) -> ModelReport {
-    let model = Replication::new(bound);
+fn check_bound<M: Checked>(bound: M::Bound, request: &Request, progress: Option<Progress<'_>>) -> ModelReport {
+    let model = M::whole(bound);
     let outcome = explore(&model, &options(request), progress);
     let counts = model.action_names().iter().copied().zip(outcome.actions.iter().copied());
     ModelReport {
-        model: "replication",
-        bound: bound.values(),
+        model: M::NAME,
+        bound: M::values(&bound),
         complete: outcome.complete(),
         cut: outcome.cut.map(cut_name),
         distinct: Some(outcome.distinct),
@@ -251,7 +371,7 @@ fn check_bound(bound: Bound, request: &Request, progress: Option<Progress<'_>>) 
         collision_probability: Some(outcome.collision_probability()),
         actions: counts.collect(),
         levels: outcome.levels.iter().map(|Level { states, generated }| (*states, *generated).into()).collect(),
-        properties: verdicts(&bound, &outcome),
+        properties: verdicts::<M>(&bound, &outcome),
         deadlock: outcome.deadlock.map(|t| t.steps),
         mutants: Vec::new(),
     }
@@ -291,44 +411,50 @@ fn verdict(invariant: Invariant, trail: Option<&Trail>, outcome: &Outcome) -> Pr
     }
 }
 
-fn verdicts(bound: &Bound, outcome: &Outcome) -> Vec<PropertyReport> {
-    let states = bound.properties();
+fn verdicts<M: Checked>(bound: &M::Bound, outcome: &Outcome) -> Vec<PropertyReport> {
+    let states = M::properties_of(bound);
     let mut all: Vec<PropertyReport> =
         states.iter().zip(&outcome.discoveries).map(|(i, trail)| verdict(*i, trail.as_ref(), outcome)).collect();
-    all.push(verdict(Invariant::Convergence, outcome.unhealed.as_ref(), outcome));
+    all.push(verdict(M::CONVERGENCE, outcome.unhealed.as_ref(), outcome));
     all
 }
 
-fn check_mutant(mutant: Mutant, own: Option<Bound>, request: &Request, progress: Option<Progress<'_>>) -> MutantReport {
-    let bound = own.unwrap_or(mutant.bound);
-    let model = Replication::mutant(bound, mutant.rule);
-    debug_assert!(model.config.rules != Rules::ALL);
-    let properties = bound.properties();
-    let wanted = match mutant.fate {
+fn check_mutant<M: Checked>(
+    rule: Rule,
+    bound: M::Bound,
+    fate: Fate,
+    own: Option<M::Bound>,
+    request: &Request,
+    progress: Option<Progress<'_>>,
+) -> MutantReport {
+    let bound = own.unwrap_or(bound);
+    let model = M::without(bound, rule);
+    let properties = M::properties_of(&bound);
+    let wanted = match fate {
         Fate::Caught(Some(one)) if own.is_none() => Some(one),
         _ => None,
     };
     let mut options = options(request);
-    options.convergence = wanted.is_none_or(|w| w == Invariant::Convergence);
+    options.convergence = wanted.is_none_or(|w| w == M::CONVERGENCE);
     for (i, property) in properties.iter().enumerate() {
         let any = wanted.is_none() && property.kind() == Kind::Always;
         // Convergence is no property of single states: the engine stops for it if any bit is set.
-        let stop = any || wanted == Some(*property) || wanted == Some(Invariant::Convergence);
+        let stop = any || wanted == Some(*property) || wanted == Some(M::CONVERGENCE);
         options.stop_at |= u64::from(stop && property.kind() == Kind::Always) << i;
     }
     let outcome = explore(&model, &options, progress);
     let found = properties.iter().zip(&outcome.discoveries).filter_map(|(i, t)| Some((*i, t.as_ref()?)));
     let mut broken: Vec<(Invariant, &Trail)> = found.filter(|(i, _)| i.kind() == Kind::Always).collect();
-    broken.extend(outcome.unhealed.as_ref().map(|t| (Invariant::Convergence, t)));
+    broken.extend(outcome.unhealed.as_ref().map(|t| (M::CONVERGENCE, t)));
     let caught = broken.iter().find(|(i, _)| wanted == Some(*i)).or_else(|| broken.iter().min_by_key(|(_, t)| t.depth));
-    let explained = match (caught, mutant.fate) {
+    let explained = match (caught, fate) {
         (None, Fate::Explained(why)) if outcome.complete() && own.is_none() => Some(why.to_owned()),
         (None, _) if outcome.complete() && own.is_some() => Some("Nothing breaks within this bound.".to_owned()),
         _ => None,
     };
     MutantReport {
-        rule: mutant.rule.id(),
-        bound: bound.values(),
+        rule: rule.id(),
+        bound: M::values(&bound),
         caught_by: caught.map(|(i, _)| i.id()),
         explained,
         depth: caught.map_or(outcome.depth, |(_, t)| t.depth),

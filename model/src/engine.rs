@@ -14,6 +14,18 @@ use stateright::Model;
 
 pub use search::explore;
 
+/// The conditions of all invariants of the registry, in its order: `condition::<0>`, `condition::<1>`, and so on. The array's
+/// length is that of the registry, so that this does not compile if one is missing here.
+macro_rules! conditions {
+    ($condition:ident) => {
+        crate::engine::conditions!($condition: 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29 30 31 32 33 34 35 36 37 38 39 40 41 42 43 44)
+    };
+    ($condition:ident: $($n:literal)*) => {
+        [$($condition::<$n>),*]
+    };
+}
+pub(crate) use conditions;
+
 /// What the engine needs of a model besides Stateright's trait.
 pub trait Explore: Model {
     /// The kinds of actions, by name.

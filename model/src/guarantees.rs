@@ -3,6 +3,7 @@
 //! A row is a configuration, and each of its answers an exploration of its own: either a shortest exchange in which the
 //! promise fails, or the bounds that were exhausted without one.
 
+mod consumers;
 mod ladder;
 mod page;
 mod promise;
@@ -16,6 +17,7 @@ use crate::engine::{Options, Progress, explore};
 use crate::replication::bounds::{Bound, Value};
 use crate::replication::{Acks, Noted};
 
+pub use consumers::{Fault, Reading, ReadingRow, derive_readings};
 pub use page::{lines, page};
 pub use promise::{Promise, Question};
 
@@ -112,6 +114,8 @@ pub struct Table {
     pub ok: bool,
     /// One for each configuration.
     pub rows: Vec<Row>,
+    /// What consumers of a group get: one for each configuration of them.
+    pub consumers: Vec<ReadingRow>,
 }
 
 /// One configuration.
@@ -247,21 +251,31 @@ pub fn derive(
             row(*setting, limits, &mut made, progress)
         })
         .collect();
-    let mut table = Table { command: "guarantees", ok: false, rows };
-    table.ok = table.complete() && !table.broken();
-    table
+    Table { command: "guarantees", ok: false, rows, consumers: Vec::new() }.judged()
 }
 
 impl Table {
+    /// With what consumers get.
+    #[must_use]
+    pub fn with_consumers(self, consumers: Vec<ReadingRow>) -> Table {
+        Table { consumers, ..self }.judged()
+    }
+
+    fn judged(mut self) -> Table {
+        self.ok = self.complete() && !self.broken();
+        self
+    }
+
     /// Whether every answer is decided.
     pub fn complete(&self) -> bool {
-        self.rows.iter().all(|r| r.complete)
+        self.rows.iter().all(|r| r.complete) && self.consumers.iter().all(|r| r.complete)
     }
 
     /// Whether something may happen that Kafka's documents exclude.
     pub fn broken(&self) -> bool {
         let broken = |r: &Row, q: Question| r.config.promised(q) && r.word(q) == Some(q.words().1);
-        self.rows.iter().any(|r| Question::ALL.iter().any(|q| broken(r, *q)))
+        let rows = self.rows.iter().any(|r| Question::ALL.iter().any(|q| broken(r, *q)));
+        rows || self.consumers.iter().any(ReadingRow::broken)
     }
 }
 

@@ -2,5 +2,6 @@
 
 pub mod check;
 pub mod engine;
+pub mod groups;
 pub mod guarantees;
 pub mod replication;

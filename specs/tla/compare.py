@@ -121,6 +121,32 @@ TWINS = {
         convergence=("Convergence", "replication.convergence", ["still", "back-again", "network"]),
         unreduced="Unreduced",
     ),
+    "groups": Twin(
+        module="Groups",
+        keys={
+            "Members": "members", "Partitions": "partitions", "Uncommitted": "uncommitted", "Joins": "joins",
+            "Leaves": "leaves", "Crashes": "crashes", "Expiries": "expiries", "Failovers": "failovers", "Lost": "lost",
+            "Late": "late",
+        },
+        fixed=["None"],
+        bounds=["group-joins", "group-leaves", "group-failover", "group-zombie", "group-late", "group-of-three"],
+        mutants={
+            "group-joins": ["member.reconciled-owned", "assignment.revoke-first", "assignment.release-first"],
+            "group-leaves": ["assignment.partition-epoch"],
+            "group-failover": ["coordinator.reply-committed", "coordinator.load-first"],
+            "group-zombie": ["member.previous-owned", "assignment.old-epoch"],
+            "group-late": ["member.epoch"],
+        },
+        without={
+            "consumer": (True, "the classic protocol"),
+            "instances": (0, "static members"),
+            "records": (0, "offsets"),
+            "commit-first": (False, "offsets"),
+            "orderly": (False, "offsets"),
+            "timeouts": (0, "the classic protocol"),
+            "retention": (0, "offsets"),
+        },
+    ),
 }  # fmt: skip
 
 # Rules that the model judges and invariants that no twin has, and why. The README has them too.
@@ -146,6 +172,25 @@ NOT_IN_TWIN = {
             "consumer.one-history", "consumer.is-told",
         ],
         "the twin has no consumer of which more is known than what was read",
+    ),
+    "member.new-group-epoch": "without it only convergence breaks",
+    "member.removed-frees": "without it only convergence breaks",
+    "groups.convergence": "left to the engine",
+    **dict.fromkeys(["member.instance-unreleased", "member.instance-fenced"], "about static members"),
+    **dict.fromkeys(
+        [
+            "group.new-generation", "group.sync-generation", "group.heartbeat-generation", "group.stable-same-generation",
+            "group.join-drops-absent", "group.static-join-rebalances",
+        ],
+        "about the classic protocol",
+    ),
+    **dict.fromkeys(
+        [
+            "offsets.commit-epoch", "offsets.commit-generation", "offsets.commit-member", "offsets.commit-completing",
+            "offsets.fetch-committed", "offsets.expire-empty", "offsets.by-owner", "offsets.forward", "offsets.durable",
+            "offsets.at-least-once", "offsets.at-most-once", "offsets.processed-twice", "offsets.record-skipped",
+        ],
+        "about offsets",
     ),
 }  # fmt: skip
 

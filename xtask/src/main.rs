@@ -1,5 +1,5 @@
-//! The project's own commands: `cargo xtask ci` (checks everything, changes nothing), `cargo xtask deep` (what takes long)
-//! and `cargo xtask fix`.
+//! The project's own commands: `cargo xtask ci` (checks everything, changes nothing), `cargo xtask deep` (what takes long),
+//! `cargo xtask bench` (our broker beside others) and `cargo xtask fix`.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -8,9 +8,11 @@ use std::time::{Duration, Instant};
 const USAGE: &str = "\
 cargo xtask ci [STEP…]   check everything, or only these steps; changes no file of the source tree
 cargo xtask deep [STEP…] check what takes too long for ci: an hour or more, a JDK, Maven and Python 3
+cargo xtask bench [ARG…] our broker beside Apache Kafka and librdkafka's mock cluster, all under one load; needs a JDK, Maven
+                         and Python 3. `--quick` takes some minutes, `--out BENCHMARKS.md` keeps the tables, `--help` says more
 cargo xtask fix          format, and apply what clippy suggests
 
-Steps of deep: standard, scope, oracle, twin, sigkill, leader
+Steps of deep: standard, scope, oracle, twin, twin-of-groups, sigkill, leader
 Steps of ci: fmt, clippy, doc, test, check, guarantees, verify";
 
 /// One step of the gate: its name, and the command line that it runs.
@@ -26,6 +28,7 @@ fn main() -> ExitCode {
     let outcome = match args.as_slice() {
         ["ci", wanted @ ..] => readme().and_then(|readme| perform(&steps(&readme)?, wanted)),
         ["deep", wanted @ ..] => perform(&deep_steps(), wanted),
+        ["bench", args @ ..] => bench(args),
         ["fix"] => fix(),
         _ => Err(format!("usage:\n{USAGE}")),
     };
@@ -89,6 +92,7 @@ fn deep_steps() -> Vec<Step> {
         step("scope", "cargo run --release -- check --scope deep"),
         step("oracle", "cargo run --release -p bellwether-conformance --example million"),
         step("twin", "python3 specs/tla/compare.py"),
+        step("twin-of-groups", "python3 specs/tla/compare.py --model groups"),
         Step {
             env: Some(("BELLWETHER_KILLS", "1000")),
             ..step("sigkill", "cargo test --release --test sigkill -- --nocapture")
@@ -129,6 +133,12 @@ fn perform(steps: &[Step], wanted: &[&str]) -> Result<bool, String> {
         println!("FAILED: a step changed the source tree (see git status)");
     }
     Ok(clean && results.iter().all(|r| r.1))
+}
+
+/// Builds the broker as it is released, and measures it.
+fn bench(args: &[&str]) -> Result<bool, String> {
+    let measure = ["cargo run --quiet --release --package bellwether-bench --", &args.join(" ")].join(" ");
+    Ok(run("cargo build --release --package bellwether --package bellwether-bench", None)? && run(&measure, None)?)
 }
 
 fn fix() -> Result<bool, String> {

@@ -13,6 +13,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 pub enum Judge {
     /// The model has the rule, and a mutant without it breaks an invariant.
     Model,
+    /// The same, and so far nobody else has the rule: the broker has no guard for it.
+    ModelAlone,
     /// Tests of the broker: the model does not have what the rule is about.
     Test,
 }
@@ -193,6 +195,56 @@ registry! {
         IdempotenceFollowerState = "idempotence.follower-state", Judge::Model, "KIP-98, ProducerStateManager.java";
         /// A log that is cut forgets of its producers what was cut off.
         IdempotenceTruncation = "idempotence.truncation", Judge::Model, "KIP-98, UnifiedLog.truncateTo";
+        /// The coordinator answers only when what it has appended for the answer is committed.
+        CoordinatorReplyCommitted = "coordinator.reply-committed", Judge::ModelAlone, "CoordinatorRuntime.java";
+        /// A coordinator answers nothing before it has read its partition of the offsets topic.
+        CoordinatorLoadFirst = "coordinator.load-first", Judge::ModelAlone, "CoordinatorRuntime.java, CoordinatorLoaderImpl.scala";
+        /// A heartbeat is refused if it names another member epoch than the member's own, or the one before.
+        MemberEpoch = "member.epoch", Judge::ModelAlone, "KIP-848, GroupMetadataManager.java";
+        /// A heartbeat of the epoch before is accepted only if its sender has nothing that is not assigned to it now.
+        MemberPreviousOwned = "member.previous-owned", Judge::ModelAlone, "KIP-848, GroupMetadataManager.java";
+        /// A member says what it has only when it has given up and taken what it was last told to.
+        MemberReconciledOwned = "member.reconciled-owned", Judge::ModelAlone, "KIP-848, ConsumerHeartbeatRequestManager.java";
+        /// When members come or go a new group epoch begins, so that there is a new target assignment.
+        MemberNewGroupEpoch = "member.new-group-epoch", Judge::ModelAlone, "KIP-848, GroupMetadataManager.java";
+        /// What a member had is free when it is removed.
+        MemberRemovedFrees = "member.removed-frees", Judge::ModelAlone, "KIP-848, ConsumerGroup.java";
+        /// A static member is replaced only when it has left.
+        MemberInstanceUnreleased = "member.instance-unreleased", Judge::ModelAlone, "KIP-848, GroupMetadataManager.java";
+        /// Whoever names an instance id that another member bears by now is refused.
+        MemberInstanceFenced = "member.instance-fenced", Judge::ModelAlone, "KIP-345, KIP-848";
+        /// A partition is free only when its member has said that it does not have it any more.
+        AssignmentRevokeFirst = "assignment.revoke-first", Judge::ModelAlone, "KIP-848, CurrentAssignmentBuilder.java";
+        /// A partition that another member has is not assigned.
+        AssignmentReleaseFirst = "assignment.release-first", Judge::ModelAlone, "KIP-848, CurrentAssignmentBuilder.java";
+        /// A member that is to give up partitions stays in its epoch until it has.
+        AssignmentOldEpoch = "assignment.old-epoch", Judge::ModelAlone, "KIP-848, KAFKA-19974";
+        /// A partition that a member was to give up, and keeps after all, stays its own.
+        AssignmentPartitionEpoch = "assignment.partition-epoch", Judge::ModelAlone, "KAFKA-16147";
+        /// A member of a KIP-848 group commits only under its present member epoch.
+        OffsetsCommitEpoch = "offsets.commit-epoch", Judge::ModelAlone, "KIP-848, ConsumerGroup.java";
+        /// A member of a classic group commits only under its present generation.
+        OffsetsCommitGeneration = "offsets.commit-generation", Judge::ModelAlone, "ClassicGroup.java";
+        /// Of a group with members only members commit.
+        OffsetsCommitMember = "offsets.commit-member", Judge::ModelAlone, "ClassicGroup.java, ConsumerGroup.java";
+        /// Nobody commits between the new generation and its assignment.
+        OffsetsCommitCompleting = "offsets.commit-completing", Judge::ModelAlone, "ClassicGroup.java";
+        /// Who asks for an offset is shown one that is committed in the log.
+        OffsetsFetchCommitted = "offsets.fetch-committed", Judge::ModelAlone, "OffsetMetadataManager.java";
+        /// No offset expires of a topic that members of the group are subscribed to.
+        OffsetsExpireEmpty = "offsets.expire-empty", Judge::ModelAlone, "KIP-211, KAFKA-8069";
+        /// When all have joined, a new generation begins.
+        GroupNewGeneration = "group.new-generation", Judge::ModelAlone, "ClassicGroup.java";
+        /// A SyncGroup of another generation than the present one is refused, the leader's too.
+        GroupSyncGeneration = "group.sync-generation", Judge::ModelAlone, "GroupMetadataManager.java";
+        /// A heartbeat of another generation than the present one is refused.
+        GroupHeartbeatGeneration = "group.heartbeat-generation", Judge::ModelAlone, "GroupMetadataManager.java";
+        /// An assignment that is committed counts only if the group still waits for it, in the same generation.
+        GroupStableSameGeneration = "group.stable-same-generation", Judge::ModelAlone, "GroupMetadataManager.java";
+        /// Dynamic members that have not joined when time is up are removed.
+        GroupJoinDropsAbsent = "group.join-drops-absent", Judge::ModelAlone, "KIP-62, GroupMetadataManager.java";
+        /// A static member that joins anew while the leader's assignment is missing begins another rebalance.
+        GroupStaticJoinRebalances = "group.static-join-rebalances", Judge::ModelAlone, "KAFKA-9801, KIP-345";
     }
     judge: Judge
 }
@@ -258,8 +310,62 @@ registry! {
         ConsumerIsTold = "consumer.is-told", Kind::Sometimes, "KIP-320";
         /// A follower truncates records that its new leader does not have.
         TruncationHappens = "replication.truncation-happens", Kind::Sometimes, "KIP-101";
+        /// No two members whose epoch or generation is the present one read the same partition.
+        OneOwner = "assignment.one-owner", Kind::Always, "KIP-848, Vanlightly/kafka-tlaplus NoDoubleClientAssignment";
+        /// The coordinator assigns no partition to two members, counting what they are still to give up.
+        AssignedOnce = "assignment.assigned-once", Kind::Always, "KIP-848, ConsumerGroup.java";
+        /// A partition has the epoch of the member that has it, and none if nobody has it.
+        PartitionEpochValid = "assignment.partition-epoch-valid", Kind::Always, "KAFKA-16147, Vanlightly/kafka-tlaplus ValidPartitionEpoch";
+        /// A stable member has its target assignment; the members of a stable group have all partitions.
+        StableGroupValid = "group.stable-valid", Kind::Always, "KIP-848, KAFKA-9801";
+        /// No client knows an epoch or generation that the committed log does not, and no member is ahead of its group.
+        EpochCommitted = "member.epoch-committed", Kind::Always, "CoordinatorRuntime.java, KIP-848";
+        /// A member is never given a smaller epoch than it had.
+        MemberEpochForward = "member.epoch-forward", Kind::Always, "KIP-848";
+        /// A commit is accepted only from the member to which the coordinator has assigned the partition.
+        OffsetsByOwner = "offsets.by-owner", Kind::Always, "KIP-848, ClassicGroup.java";
+        /// A committed offset never goes back, unless the member that committed it takes it back in the same epoch.
+        OffsetsForward = "offsets.forward", Kind::Always, "KIP-848, ClassicGroup.java";
+        /// An offset that was acknowledged or shown is in the committed log, unless its owner has taken it back or the group was without members for too long.
+        OffsetsDurable = "offsets.durable", Kind::Always, "CoordinatorRuntime.java, KIP-211";
+        /// If clients commit after they have processed, every record below a committed offset was processed.
+        AtLeastOnce = "offsets.at-least-once", Kind::Always, "KafkaConsumer.java";
+        /// If clients commit before they process, no record is processed twice, unless a commit came in late or offsets have expired.
+        AtMostOnce = "offsets.at-most-once", Kind::Always, "KafkaConsumer.java";
+        /// Once faults stop, every client that wants to is a member, and every partition is read by one of them.
+        GroupsConvergence = "groups.convergence", Kind::Convergence, "KIP-848, Vanlightly/kafka-tlaplus liveness";
+        /// Two members share the partitions, and nothing is left to do.
+        RebalanceEnds = "group.rebalance-ends", Kind::Sometimes, "KIP-848";
+        /// A client that was removed, or left behind, reads on, and its commits are refused.
+        ZombieRefused = "offsets.zombie-refused", Kind::Sometimes, "KIP-848, ClassicGroup.java";
+        /// A record is processed twice, though its first reader was to commit after it.
+        ProcessedTwice = "offsets.processed-twice", Kind::Sometimes, "KafkaConsumer.java";
+        /// A record is never processed, since its reader had committed it and stopped.
+        RecordSkipped = "offsets.record-skipped", Kind::Sometimes, "KafkaConsumer.java";
     }
     kind: Kind
+}
+
+/// Which model has what an id is about: its first word says it.
+fn model_of(id: &str) -> &'static str {
+    match id.split('.').next().unwrap_or(id) {
+        "group" | "groups" | "member" | "assignment" | "offsets" | "coordinator" => "groups",
+        _ => "replication",
+    }
+}
+
+impl Rule {
+    /// The model that has it, as `bellwether check` names it.
+    pub fn model(self) -> &'static str {
+        model_of(self.id())
+    }
+}
+
+impl Invariant {
+    /// The model that has it, as `bellwether check` names it.
+    pub fn model(self) -> &'static str {
+        model_of(self.id())
+    }
 }
 
 #[cfg(test)]

@@ -6,9 +6,9 @@ use std::time::Duration;
 use bellwether_core::{MetadataImage, Topic};
 use bellwether_trace::{NodeId, TopicId};
 use bellwether_wire::messages::{
-    self, ApiVersionsResponse, CreateTopicsRequest, CreateTopicsResponse, FindCoordinatorRequest,
-    FindCoordinatorResponse, InitProducerIdRequest, InitProducerIdResponse, ListOffsetsRequest, ListOffsetsResponse,
-    MetadataRequest, MetadataResponse, OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse,
+    self, ApiVersionsResponse, CreateTopicsRequest, CreateTopicsResponse, InitProducerIdRequest,
+    InitProducerIdResponse, ListOffsetsRequest, ListOffsetsResponse, MetadataRequest, MetadataResponse,
+    OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse,
 };
 use bellwether_wire::{ResponseError, ResponseKind, SUPPORTED, StrBytes, Uuid};
 use messages::api_versions_response::ApiVersion;
@@ -16,6 +16,7 @@ use messages::metadata_response::{MetadataResponseBroker, MetadataResponsePartit
 use messages::{BrokerId, TopicName};
 
 use crate::broker::Broker;
+use crate::groups::OFFSETS_TOPIC;
 use crate::link::next_producer_id;
 use crate::store::CLUSTER_ID;
 
@@ -109,6 +110,7 @@ fn describe(image: &MetadataImage, topic: &Topic) -> MetadataResponseTopic {
     let mut response = MetadataResponseTopic::default();
     response.name = Some(TopicName(StrBytes::from(topic.name.clone())));
     response.topic_id = Uuid::from_u128(topic.id.0);
+    response.is_internal = topic.name == OFFSETS_TOPIC;
     response.topic_authorized_operations = NO_OPERATIONS;
     let ids = |nodes: &[NodeId]| nodes.iter().copied().map(BrokerId).collect::<Vec<_>>();
     for (index, state) in &topic.partitions {
@@ -265,25 +267,6 @@ pub(crate) async fn init_producer_id(broker: &Broker, request: &InitProducerIdRe
             response.error_code = error.code();
             (response.producer_id, response.producer_epoch) = ((-1).into(), -1);
         }
-    }
-    response
-}
-
-/// FindCoordinator: there are none yet.
-pub(crate) fn find_coordinator(version: i16, request: &FindCoordinatorRequest) -> FindCoordinatorResponse {
-    let mut response = FindCoordinatorResponse::default();
-    let error = ResponseError::CoordinatorNotAvailable.code();
-    if version < 4 {
-        response.error_code = error;
-        response.node_id = BrokerId(-1);
-        response.port = -1;
-        return response;
-    }
-    for key in &request.coordinator_keys {
-        let mut coordinator = messages::find_coordinator_response::Coordinator::default();
-        coordinator.key = key.clone();
-        (coordinator.node_id, coordinator.port, coordinator.error_code) = (BrokerId(-1), -1, error);
-        response.coordinators.push(coordinator);
     }
     response
 }

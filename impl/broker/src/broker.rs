@@ -22,6 +22,7 @@ use crate::controller::ControllerNode;
 use crate::error::StartError;
 use crate::fetch::Followers;
 use crate::fetcher::Fetchers;
+use crate::groups::{Groups, OFFSETS_TOPIC};
 use crate::lifecycle::{self, Signal};
 use crate::link::ControllerLink;
 use crate::replica::{Flush, Outgoing, Replica};
@@ -51,6 +52,7 @@ pub(crate) struct Broker {
     pub(crate) signals: mpsc::UnboundedSender<Signal>,
     pub(crate) producer_ids: tokio::sync::Mutex<Range<i64>>,
     pub(crate) followers: Followers,
+    pub(crate) groups: Groups,
     replicas: RwLock<HashMap<TopicPartition, Arc<Replica>>>,
     /// Held while partitions are told of the image: what is older may not come after what is newer, or a replica that is
     /// removed would be made again.
@@ -106,6 +108,7 @@ impl Broker {
             signals,
             producer_ids: tokio::sync::Mutex::new(0..0),
             followers: Followers::default(),
+            groups: Groups::new(&config),
             replicas: RwLock::new(replicas),
             telling: Mutex::new(()),
             store,
@@ -227,7 +230,11 @@ impl Broker {
             match self.replica_or_new(&topic, tp) {
                 Ok(replica) => {
                     replica.set_flush(flush);
-                    if replica.apply(now, &delta) {
+                    let removed = replica.apply(now, &delta);
+                    if topic == OFFSETS_TOPIC {
+                        let _ = self.out.send(Outgoing::Coordinate(replica.clone()));
+                    }
+                    if removed {
                         self.replicas.write().remove(&tp);
                         // A log that begins anew under this name has nothing to do with the old high watermark.
                         self.write_checkpoint();
@@ -293,7 +300,13 @@ async fn carry_outgoing(broker: Arc<Broker>, mut queue: mpsc::UnboundedReceiver<
         let mut checkpoint = false;
         for outgoing in batch.drain(..) {
             match outgoing {
-                Outgoing::Follow(replica, leader) => fetchers.follow(replica, leader),
+                Outgoing::Follow(replica, leader) => {
+                    if &*replica.topic == OFFSETS_TOPIC {
+                        broker.groups.look_at(&broker, &replica);
+                    }
+                    fetchers.follow(replica, leader);
+                }
+                Outgoing::Coordinate(replica) => broker.groups.look_at(&broker, &replica),
                 Outgoing::AlterPartition(replica, request) => {
                     broker.spawn(crate::link::alter_partition(broker.clone(), replica, request));
                 }

@@ -168,6 +168,10 @@ impl Config {
         self.replica_lag_ms = 1_000;
         self.replica_fetch_wait_ms = 100;
         self.replica_fetch_backoff_ms = 50;
+        // A group begins at once, and a member may say that it is gone as soon as that.
+        for (name, value) in [("group.initial.rebalance.delay.ms", "0"), ("group.min.session.timeout.ms", "100")] {
+            self.given.insert(name, value.to_string());
+        }
     }
 
     /// Sets one configuration by its Kafka name. All of Kafka's names and values are taken, with a warning where they change
@@ -184,7 +188,7 @@ impl Config {
             set(self, value).map_err(bad)?;
         } else {
             row.kind.check(value).map_err(|why| bad(format!("'{value}': {why}")))?;
-            if topic_config_of(key).is_none() {
+            if topic_config_of(key).is_none() && !crate::groups::CONFIGS.contains(&key) {
                 tracing::warn!("configuration {key} has no effect here");
             }
         }
@@ -225,6 +229,12 @@ impl Config {
         }
         let set = config.synonyms.iter().find_map(|(synonym, unit)| Some(in_unit(self.set_value(synonym)?, *unit)));
         set.unwrap_or_else(|| config.default.to_owned())
+    }
+
+    /// The value of a number that has no field of its own; 0 for a name that is none.
+    pub(crate) fn number(&self, name: &str) -> i64 {
+        let default = || BrokerConfig::named(name).and_then(|row| row.default).map(str::to_owned);
+        self.given.get(name).cloned().or_else(default).and_then(|value| value.parse().ok()).unwrap_or(0)
     }
 
     /// What somebody has set a broker configuration to.

@@ -471,7 +471,7 @@ pub(crate) fn records_of(batch: &Batch) -> Result<Vec<(i64, MetadataRecord)>, St
     records.into_iter().map(decode).collect()
 }
 
-fn wall_ms() -> i64 {
+pub(crate) fn wall_ms() -> i64 {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     since.map_or(0, |d| d.as_millis() as i64)
 }

@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! server ──▶ node ──▶ produce, fetch, apis ──▶ replica (one lock: partition machine + log + waiters) ──▶ log, sink
+//!                ├──▶ groups (one lock each: group coordinator + those who wait) ──▶ replica         │
 //!                └──▶ controller (one lock: controller machine + metadata log)            │
 //!            lifecycle, tracker, fetcher ──▶ peer ──▶ other nodes             ◀── Follow, AlterPartition
 //! ```
@@ -19,6 +20,7 @@ mod error;
 mod fetch;
 mod fetcher;
 mod frames;
+mod groups;
 mod lifecycle;
 mod link;
 mod node;

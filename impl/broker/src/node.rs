@@ -1,6 +1,6 @@
 //! A node: a listener, and behind it a broker, a controller or both.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ use crate::error::StartError;
 use crate::server::{self, Answer, Service};
 use crate::sink::TraceSink;
 use crate::store::Store;
-use crate::{admin, describe_configs, fetch, produce};
+use crate::{admin, describe_configs, fetch, groups, produce};
 
 /// How long a broker that stops waits for the controller to let it go.
 const SHUTDOWN_PATIENCE: Duration = Duration::from_millis(1500);
@@ -186,8 +186,8 @@ fn prepare(
 }
 
 impl Service for NodeService {
-    async fn call(self: &Arc<Self>, request: Request) -> Answer {
-        let Request { api_key, version, correlation_id, lamport, body, .. } = request;
+    async fn call(self: &Arc<Self>, request: Request, peer: IpAddr) -> Answer {
+        let Request { api_key, version, correlation_id, lamport, client_id, body } = request;
         if let Some(lamport) = lamport {
             self.sink.observe(lamport);
         }
@@ -216,7 +216,10 @@ impl Service for NodeService {
                 Some(controller) => controller.create_topics(&request).into(),
                 None => return Answer::Close,
             },
-            body => return self.broker_answer(version, correlation_id, lamport, body).await,
+            body => {
+                let client = groups::Client { version, id: client_id.unwrap_or_default(), host: peer };
+                return self.broker_answer(correlation_id, lamport, client, body).await;
+            }
         };
         self.encode(api_key, version, correlation_id, lamport, &response)
     }
@@ -268,11 +271,12 @@ impl NodeService {
 
     async fn broker_answer(
         &self,
-        version: i16,
         correlation_id: i32,
         lamport: Option<u64>,
+        client: groups::Client,
         body: RequestKind,
     ) -> Answer {
+        let version = client.version;
         // A node that is a controller only has nothing to say here: Kafka closes the connection too.
         let Some(broker) = &self.broker else { return Answer::Close };
         if !*broker.serving.borrow() {
@@ -291,10 +295,6 @@ impl NodeService {
                 let body = apis::offset_for_leader_epoch(broker, &request).into();
                 self.encode(api_key, version, correlation_id, lamport, &body)
             }
-            RequestKind::FindCoordinator(request) => {
-                let body = apis::find_coordinator(version, &request).into();
-                self.encode(api_key, version, correlation_id, lamport, &body)
-            }
             // These may wait for the controller: what comes after them on the connection does not.
             RequestKind::Metadata(request) => {
                 let broker = broker.clone();
@@ -303,6 +303,20 @@ impl NodeService {
                     broker.encode(api_key, version, correlation_id, lamport, body)
                 })
             }
+            RequestKind::FindCoordinator(request) => {
+                let broker = broker.clone();
+                later(async move {
+                    let body = groups::find_coordinator(&broker, version, &request).await.into();
+                    broker.encode(api_key, version, correlation_id, lamport, body)
+                })
+            }
+            body if groups::is_for_groups(&body) => match groups::answer(broker, &client, body) {
+                Some(body) => {
+                    let broker = broker.clone();
+                    later(async move { broker.encode(api_key, version, correlation_id, lamport, body.await) })
+                }
+                None => Answer::Close,
+            },
             RequestKind::CreateTopics(request) => {
                 let broker = broker.clone();
                 later(async move {

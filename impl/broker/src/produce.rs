@@ -13,6 +13,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::broker::Broker;
+use crate::groups::OFFSETS_TOPIC;
 use crate::replica::Replica;
 use crate::server::Answer;
 
@@ -125,6 +126,8 @@ pub(crate) fn produce(
         for partition in topic.partition_data {
             let outcome = match one_batch(broker, acks, partition.records) {
                 _ if request.transactional_id.is_some() => Some(Err(ResponseError::TransactionalIdAuthorizationFailed)),
+                // Only coordinators write there (ReplicaManager.appendRecords, internalTopicsAllowed).
+                _ if &**topic.name == OFFSETS_TOPIC => Some(Err(ResponseError::InvalidTopicException)),
                 Err(error) => Some(Err(error)),
                 Ok(batch) => match broker.replica_by_name(&topic.name, partition.index) {
                     Ok(replica) => replica.produce(now, acks, batch, &call, slot),

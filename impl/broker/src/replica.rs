@@ -1,5 +1,7 @@
 //! A replica: the partition's machine, its log and those who wait for it, under one lock. Here a step's effects become IO.
 
+mod own;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -26,6 +28,8 @@ use crate::store::Checkpoint;
 pub(crate) enum Outgoing {
     /// Fetch this partition from that leader from now on, or stop fetching it.
     Follow(Arc<Replica>, Option<NodeId>),
+    /// This partition of `__consumer_offsets` has been told of metadata: a coordinator comes or goes with its leadership.
+    Coordinate(Arc<Replica>),
     /// Ask the controller for another ISR.
     AlterPartition(Arc<Replica>, IsrRequest),
     /// Bring what is due to the disk.

@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::io;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 
@@ -31,7 +32,7 @@ pub(crate) enum Answer {
 
 /// Takes requests. Called in the order of arrival on a connection; the next one is taken in when this returns, whether the answer is there or not.
 pub(crate) trait Service: Send + Sync + 'static {
-    fn call(self: &Arc<Self>, request: Request) -> impl Future<Output = Answer> + Send;
+    fn call(self: &Arc<Self>, request: Request, peer: IpAddr) -> impl Future<Output = Answer> + Send;
 }
 
 /// Requests of one connection whose answers are not written yet. A client that sends more waits.
@@ -45,8 +46,8 @@ pub(crate) async fn serve<S: Service>(listener: TcpListener, service: Arc<S>, ma
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => {
-                    connections.spawn(connection(stream, service.clone(), max_frame));
+                Ok((stream, peer)) => {
+                    connections.spawn(connection(stream, peer.ip(), service.clone(), max_frame));
                 }
                 Err(error) => {
                     // Out of file descriptors, most likely: wait until some connection ends.
@@ -59,8 +60,7 @@ pub(crate) async fn serve<S: Service>(listener: TcpListener, service: Arc<S>, ma
     }
 }
 
-async fn connection<S: Service>(stream: TcpStream, service: Arc<S>, max_frame: usize) {
-    let peer = stream.peer_addr().map(|a| a.to_string()).unwrap_or_default();
+async fn connection<S: Service>(stream: TcpStream, peer: IpAddr, service: Arc<S>, max_frame: usize) {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%peer, %error, "set_nodelay");
     }
@@ -68,7 +68,7 @@ async fn connection<S: Service>(stream: TcpStream, service: Arc<S>, max_frame: u
     let (answers, mut queue) = mpsc::channel(PIPELINE);
     let mut writing = std::pin::pin!(write_answers(&mut write, &mut queue));
     let outcome = tokio::select! {
-        read = read_requests(FrameReader::new(read, max_frame), &service, answers) => match read {
+        read = read_requests(FrameReader::new(read, max_frame), peer, &service, answers) => match read {
             // The client has no more requests, but may still wait for answers.
             Ok(()) => writing.await,
             Err(error) => Err(error),
@@ -82,12 +82,13 @@ async fn connection<S: Service>(stream: TcpStream, service: Arc<S>, max_frame: u
 
 async fn read_requests<S: Service>(
     mut frames: FrameReader<tokio::net::tcp::OwnedReadHalf>,
+    peer: IpAddr,
     service: &Arc<S>,
     answers: mpsc::Sender<Answer>,
 ) -> io::Result<()> {
     while let Some(frame) = frames.next().await? {
         let answer = match decode_request(frame) {
-            Ok(request) => service.call(request).await,
+            Ok(request) => service.call(request, peer).await,
             Err(WireError::UnsupportedVersion { api_key: ApiKey::ApiVersions, correlation_id, .. }) => {
                 unsupported_api_versions(correlation_id)
             }

@@ -7,6 +7,7 @@
 mod config_kind;
 mod controller;
 mod effect;
+mod group;
 mod image;
 mod lifecycle;
 mod metadata;
@@ -20,6 +21,9 @@ pub use controller::{
     TopicError, check_topic_name,
 };
 pub use effect::{Effect, Effects, Millis, Token};
+pub use group::{
+    Caller, GroupConfig, GroupCoordinator, GroupEffect, GroupRequest, GroupResponse, Moment, Topics, partition_for,
+};
 pub use image::{Broker, MetadataImage, ReplayError, Topic, TopicDefaults, Touched};
 pub use lifecycle::{Lifecycle, LifecycleInput, LifecycleOutput, LifecycleState};
 pub use metadata::{AcceptedIsr, BrokerStatus, MalformedRecord, MetadataRecord, PartitionDelta};

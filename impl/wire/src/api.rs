@@ -28,7 +28,7 @@ pub const SUPPORTED: &[VersionRange] = &[
     range(ApiKey::Fetch, 4, 17),
     range(ApiKey::ListOffsets, 1, 8),
     range(ApiKey::Metadata, 0, 12),
-    range(ApiKey::FindCoordinator, 0, 4),
+    range(ApiKey::FindCoordinator, 0, 6),
     range(ApiKey::ApiVersions, 0, 4),
     range(ApiKey::CreateTopics, 2, 7),
     range(ApiKey::InitProducerId, 0, 4),
@@ -39,6 +39,18 @@ pub const SUPPORTED: &[VersionRange] = &[
     range(ApiKey::IncrementalAlterConfigs, 0, 1),
     range(ApiKey::AlterPartitionReassignments, 0, 1),
     range(ApiKey::ListPartitionReassignments, 0, 0),
+    range(ApiKey::JoinGroup, 0, 9),
+    range(ApiKey::SyncGroup, 0, 5),
+    range(ApiKey::Heartbeat, 0, 4),
+    range(ApiKey::LeaveGroup, 0, 5),
+    range(ApiKey::OffsetCommit, 2, 9),
+    range(ApiKey::OffsetFetch, 1, 9),
+    range(ApiKey::OffsetDelete, 0, 0),
+    range(ApiKey::ListGroups, 0, 5),
+    range(ApiKey::DescribeGroups, 0, 6),
+    range(ApiKey::DeleteGroups, 0, 2),
+    range(ApiKey::ConsumerGroupHeartbeat, 0, 1),
+    range(ApiKey::ConsumerGroupDescribe, 0, 1),
 ];
 
 /// What nodes of a cluster serve to each other, besides [`SUPPORTED`].
@@ -150,6 +162,18 @@ bodies! {
     IncrementalAlterConfigs IncrementalAlterConfigsRequest IncrementalAlterConfigsResponse,
     AlterPartitionReassignments AlterPartitionReassignmentsRequest AlterPartitionReassignmentsResponse,
     ListPartitionReassignments ListPartitionReassignmentsRequest ListPartitionReassignmentsResponse,
+    JoinGroup JoinGroupRequest JoinGroupResponse,
+    SyncGroup SyncGroupRequest SyncGroupResponse,
+    Heartbeat HeartbeatRequest HeartbeatResponse,
+    LeaveGroup LeaveGroupRequest LeaveGroupResponse,
+    OffsetCommit OffsetCommitRequest OffsetCommitResponse,
+    OffsetFetch OffsetFetchRequest OffsetFetchResponse,
+    OffsetDelete OffsetDeleteRequest OffsetDeleteResponse,
+    ListGroups ListGroupsRequest ListGroupsResponse,
+    DescribeGroups DescribeGroupsRequest DescribeGroupsResponse,
+    DeleteGroups DeleteGroupsRequest DeleteGroupsResponse,
+    ConsumerGroupHeartbeat ConsumerGroupHeartbeatRequest ConsumerGroupHeartbeatResponse,
+    ConsumerGroupDescribe ConsumerGroupDescribeRequest ConsumerGroupDescribeResponse,
 }
 
 fn encode(body: &impl Encodable, version: i16, out: &mut Vec<u8>) -> Result<(), String> {

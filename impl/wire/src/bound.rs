@@ -87,6 +87,12 @@ impl Walker<'_> {
                 }
             }
             Kind::Struct(schema) => self.structure(schema),
+            Kind::NullableStruct(schema) => match i8::from_be_bytes(self.take(name)?) {
+                i8::MIN..=-1 => Ok(()),
+                1 => self.structure(schema),
+                // Kafka takes it for a struct, `kafka-protocol` for null.
+                _ => Err(BoundError::Length(name)),
+            },
         }
     }
 

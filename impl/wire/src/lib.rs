@@ -8,6 +8,7 @@ pub mod api;
 pub mod batch;
 pub mod bound;
 pub mod compression;
+pub mod coordinator;
 pub mod fetch;
 pub mod frame;
 mod schema;

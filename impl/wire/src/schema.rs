@@ -21,6 +21,8 @@ pub(crate) enum Kind {
     Array(&'static Kind),
     /// Fields in a row, and tagged fields after them in flexible versions.
     Struct(&'static Schema),
+    /// The same after a byte that is negative where it is null.
+    NullableStruct(&'static Schema),
 }
 
 use Kind::*;
@@ -104,4 +106,16 @@ tables! {
     IncrementalAlterConfigs incremental_alter_configs,
     AlterConfigs alter_configs,
     DescribeConfigs describe_configs,
+    JoinGroup join_group,
+    SyncGroup sync_group,
+    Heartbeat heartbeat,
+    LeaveGroup leave_group,
+    OffsetCommit offset_commit,
+    OffsetFetch offset_fetch,
+    OffsetDelete offset_delete,
+    ListGroups list_groups,
+    DescribeGroups describe_groups,
+    DeleteGroups delete_groups,
+    ConsumerGroupHeartbeat consumer_group_heartbeat,
+    ConsumerGroupDescribe consumer_group_describe,
 }

@@ -149,6 +149,7 @@ pub fn lines(table: &Table) -> String {
             row.distinct
         );
     }
+    out.push_str(&super::consumers::lines(&table.consumers));
     out
 }
 
@@ -194,7 +195,8 @@ fn write_page(out: &mut String, table: &Table) -> std::fmt::Result {
         }
         writeln!(out, "\nBound: `{}`.\n\n```text\n{}```", bounds::line(&witness.bound), witness.numbered())?;
     }
-    write_exhausted(out, table)
+    write_exhausted(out, table)?;
+    super::consumers::write(out, &table.consumers)
 }
 
 /// The bounds behind each promise that was not broken.

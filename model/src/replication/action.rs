@@ -309,7 +309,7 @@ impl Action {
 /// The rules that hold: all of them, or all but those that a mutant lacks.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct Rules {
-    off: u64,
+    off: u128,
 }
 
 impl Rules {

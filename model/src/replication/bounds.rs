@@ -125,7 +125,7 @@ pub enum Value {
 pub fn line(values: &BTreeMap<&'static str, Value>) -> String {
     let said = values.iter().filter_map(|(key, value)| match value {
         Value::Count(0) | Value::Switch(false) => None,
-        Value::Count(1) if ["batch", "producers", "in-flight"].contains(key) => None,
+        Value::Count(1) if ["batch", "producers", "in-flight", "uncommitted"].contains(key) => None,
         Value::Count(n) => Some(format!("{key}={n}")),
         Value::Switch(true) => Some((*key).to_owned()),
     });
@@ -304,6 +304,6 @@ impl Bound {
             }
             _ => false,
         };
-        Invariant::ALL.iter().copied().filter(applies).collect()
+        Invariant::ALL.iter().copied().filter(|i| i.model() == "replication" && applies(i)).collect()
     }
 }

@@ -452,37 +452,7 @@ fn condition<const I: usize>(model: &Replication, state: &Packed) -> bool {
 }
 
 /// Stateright wants a plain function for each property.
-const CONDITIONS: [fn(&Replication, &Packed) -> bool; Invariant::ALL.len()] = [
-    condition::<0>,
-    condition::<1>,
-    condition::<2>,
-    condition::<3>,
-    condition::<4>,
-    condition::<5>,
-    condition::<6>,
-    condition::<7>,
-    condition::<8>,
-    condition::<9>,
-    condition::<10>,
-    condition::<11>,
-    condition::<12>,
-    condition::<13>,
-    condition::<14>,
-    condition::<15>,
-    condition::<16>,
-    condition::<17>,
-    condition::<18>,
-    condition::<19>,
-    condition::<20>,
-    condition::<21>,
-    condition::<22>,
-    condition::<23>,
-    condition::<24>,
-    condition::<25>,
-    condition::<26>,
-    condition::<27>,
-    condition::<28>,
-];
+const CONDITIONS: [fn(&Replication, &Packed) -> bool; Invariant::ALL.len()] = crate::engine::conditions!(condition);
 
 impl Explore for Replication {
     fn action_names(&self) -> &'static [&'static str] {

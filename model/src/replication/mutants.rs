@@ -176,6 +176,8 @@ pub fn mutant(rule: Rule) -> Option<Mutant> {
             (Bound { elections: 1, ..SENT }, Caught(Some(Invariant::ProducerNoDuplicate)))
         }
         Rule::IdempotenceTruncation => (Bound { elections: 2, ..SENT }, Caught(Some(Invariant::ProducerJudgedByLog))),
+        // Another model's.
+        _ => return None,
     };
     Some(Mutant { rule, bound, fate })
 }

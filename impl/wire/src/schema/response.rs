@@ -1,10 +1,15 @@
 //! The fields of each response body that we exchange, by version, as Kafka's `*Response.json` message definitions have them.
 
 mod admin;
+mod groups;
 
 pub(in crate::schema) use admin::{
     alter_configs, alter_partition_reassignments, describe_configs, elect_leaders, incremental_alter_configs,
     list_partition_reassignments,
+};
+pub(in crate::schema) use groups::{
+    consumer_group_describe, consumer_group_heartbeat, delete_groups, describe_groups, heartbeat, join_group,
+    leave_group, list_groups, offset_commit, offset_delete, offset_fetch, sync_group,
 };
 
 /// `ApiVersionsResponse`.

@@ -92,6 +92,11 @@ impl Sample<'_> {
                 (0..count).for_each(|_| self.value(element));
             }
             Kind::Struct(schema) => self.structure(schema),
+            Kind::NullableStruct(_) if self.dice.below(3) == 0 => self.out.push(0xff),
+            Kind::NullableStruct(schema) => {
+                self.out.push(1);
+                self.structure(schema);
+            }
         }
     }
 

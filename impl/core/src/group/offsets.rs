@@ -1,0 +1,332 @@
+//! Committed offsets: stored, looked up, deleted, expired (`OffsetMetadataManager`).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bellwether_wire::coordinator::{GroupRecord, OffsetValue};
+use bellwether_wire::messages::offset_commit_response::{OffsetCommitResponsePartition, OffsetCommitResponseTopic};
+use bellwether_wire::messages::offset_delete_response::{OffsetDeleteResponsePartition, OffsetDeleteResponseTopic};
+use bellwether_wire::messages::offset_fetch_request::OffsetFetchRequestGroup;
+use bellwether_wire::messages::offset_fetch_response::{
+    OffsetFetchResponseGroup, OffsetFetchResponsePartitions, OffsetFetchResponseTopics,
+};
+use bellwether_wire::messages::{OffsetCommitRequest, OffsetCommitResponse, OffsetDeleteRequest, OffsetDeleteResponse};
+use bellwether_wire::{ResponseError, StrBytes};
+
+use super::classic::{ClassicGroup, ClassicState};
+use super::messages::{Caller, GroupResponse, Moment};
+use super::timers::Timer;
+use super::{Group, GroupCoordinator, millis};
+
+/// The first version of OffsetCommit and OffsetFetch for members of the newer protocol (KIP-848).
+const KNOWS_MEMBER_EPOCHS: i16 = 9;
+/// OffsetCommit's word for "as long as the broker says".
+const DEFAULT_RETENTION: i64 = -1;
+
+/// By group, topic and partition.
+#[derive(Clone, Default, PartialEq, Eq, Debug)]
+pub(super) struct Offsets(BTreeMap<String, BTreeMap<String, BTreeMap<i32, OffsetValue>>>);
+
+impl Offsets {
+    fn get(&self, group: &str, topic: &str, partition: i32) -> Option<&OffsetValue> {
+        self.0.get(group)?.get(topic)?.get(&partition)
+    }
+
+    pub(super) fn put(&mut self, group: String, topic: String, partition: i32, value: OffsetValue) {
+        self.0.entry(group).or_default().entry(topic).or_default().insert(partition, value);
+    }
+
+    pub(super) fn remove(&mut self, group: &str, topic: &str, partition: i32) {
+        let Some(topics) = self.0.get_mut(group) else { return };
+        if let Some(partitions) = topics.get_mut(topic) {
+            partitions.remove(&partition);
+            if partitions.is_empty() {
+                topics.remove(topic);
+            }
+        }
+        if topics.is_empty() {
+            self.0.remove(group);
+        }
+    }
+
+    fn of(&self, group: &str) -> impl Iterator<Item = (&str, i32, &OffsetValue)> {
+        let topics = self.0.get(group).into_iter().flatten();
+        topics.flat_map(|(topic, partitions)| partitions.iter().map(|(p, value)| (topic.as_str(), *p, value)))
+    }
+
+    /// Tombstones for all of a group's.
+    pub(super) fn tombstones(&self, group: &str) -> Vec<GroupRecord> {
+        self.of(group).map(|(topic, partition, _)| tombstone(group, topic, partition)).collect()
+    }
+}
+
+fn tombstone(group: &str, topic: &str, partition: i32) -> GroupRecord {
+    GroupRecord::OffsetCommit { group: group.to_string(), topic: topic.to_string(), partition, value: None }
+}
+
+impl GroupCoordinator {
+    /// OffsetCommit: the records and the answer, or why none of it is taken.
+    pub(super) fn commit(
+        &mut self,
+        at: &Moment<'_>,
+        caller: &Caller,
+        request: &OffsetCommitRequest,
+    ) -> Result<(Vec<GroupRecord>, GroupResponse), ResponseError> {
+        self.check_commit(caller, request)?;
+        let group = request.group_id.to_string();
+        // A commit of a member is a sign of life.
+        if let Some(classic) = self.classic(&group)
+            && matches!(classic.state, ClassicState::Stable | ClassicState::PreparingRebalance)
+            && let Some(member) = classic.members.get(&*request.member_id)
+        {
+            let session = Timer::Session { group: group.clone(), member: member.id.clone() };
+            let until = at.now + millis(member.session_timeout);
+            self.timers.set(session, until);
+        }
+        let expires = match request.retention_time_ms {
+            DEFAULT_RETENTION => -1,
+            retention => at.wall.saturating_add(retention),
+        };
+        let mut records = Vec::new();
+        let mut response = OffsetCommitResponse::default();
+        for asked in &request.topics {
+            let mut topic = OffsetCommitResponseTopic::default();
+            (topic.name, topic.topic_id) = (asked.name.clone(), asked.topic_id);
+            let known = at.topics.topic(&asked.name);
+            for partition in &asked.partitions {
+                let mut answer = OffsetCommitResponsePartition::default();
+                answer.partition_index = partition.partition_index;
+                let metadata = partition.committed_metadata.as_ref().map_or("", |m| m.as_str());
+                // Java counts UTF-16 units.
+                let too_large = metadata.encode_utf16().count() > self.config.offset_metadata_max_bytes;
+                match known {
+                    Some((topic_id, partitions)) if (0..partitions).contains(&partition.partition_index) => {
+                        if too_large {
+                            answer.error_code = ResponseError::OffsetMetadataTooLarge.code();
+                        } else {
+                            let value = OffsetValue {
+                                offset: partition.committed_offset,
+                                leader_epoch: partition.committed_leader_epoch,
+                                metadata: metadata.to_string(),
+                                commit_timestamp: at.wall,
+                                expire_timestamp: expires,
+                                topic_id,
+                            };
+                            records.push(GroupRecord::OffsetCommit {
+                                group: group.clone(),
+                                topic: asked.name.to_string(),
+                                partition: partition.partition_index,
+                                value: Some(value),
+                            });
+                        }
+                    }
+                    _ => answer.error_code = ResponseError::UnknownTopicOrPartition.code(),
+                }
+                topic.partitions.push(answer);
+            }
+            response.topics.push(topic);
+        }
+        Ok((records, GroupResponse::Commit(response)))
+    }
+
+    /// May this member, of this generation or epoch, commit for the group?
+    fn check_commit(&self, caller: &Caller, request: &OffsetCommitRequest) -> Result<(), ResponseError> {
+        let epoch = request.generation_id_or_member_epoch;
+        let member = request.member_id.as_str();
+        match self.groups.get(request.group_id.as_str()) {
+            // Who only keeps offsets here needs no group: it comes to be with the offset.
+            None if epoch < 0 => Ok(()),
+            None if caller.version >= KNOWS_MEMBER_EPOCHS => Err(ResponseError::GroupIdNotFound),
+            None => Err(ResponseError::IllegalGeneration),
+            Some(Group::Classic(group)) => {
+                let instance = request.group_instance_id.as_deref();
+                check_classic_commit(group, member, instance, epoch)
+            }
+            Some(Group::Consumer(group)) => {
+                if epoch < 0 && group.members.is_empty() {
+                    return Ok(());
+                }
+                let member = group.members.get(member).ok_or(ResponseError::UnknownMemberId)?;
+                if caller.version < KNOWS_MEMBER_EPOCHS {
+                    return Err(ResponseError::UnsupportedVersion);
+                }
+                if epoch != member.epoch {
+                    return Err(ResponseError::StaleMemberEpoch);
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// OffsetFetch for one group.
+    pub(super) fn fetch(&self, caller: &Caller, asked: OffsetFetchRequestGroup) -> GroupResponse {
+        let mut response = OffsetFetchResponseGroup::default();
+        response.group_id = asked.group_id.clone();
+        let group = asked.group_id.as_str();
+        if let Some(Group::Consumer(consumer)) = self.groups.get(group)
+            && caller.version >= KNOWS_MEMBER_EPOCHS
+            && let Err(error) = consumer.check_epoch(asked.member_id.as_deref(), asked.member_epoch)
+        {
+            response.error_code = error.code();
+            return GroupResponse::Fetch(response);
+        }
+        let answer = |partition: i32, value: Option<&OffsetValue>| {
+            let mut answer = OffsetFetchResponsePartitions::default();
+            answer.partition_index = partition;
+            answer.committed_offset = value.map_or(-1, |v| v.offset);
+            answer.committed_leader_epoch = value.map_or(-1, |v| v.leader_epoch);
+            answer.metadata = Some(StrBytes::from(value.map_or(String::new(), |v| v.metadata.clone())));
+            answer
+        };
+        match asked.topics {
+            Some(topics) => {
+                let mut seen = BTreeSet::new();
+                for asked in topics.into_iter().filter(|t| seen.insert(t.name.clone())) {
+                    let mut topic = OffsetFetchResponseTopics::default();
+                    let value = |p: i32| self.offsets.get(group, &asked.name, p);
+                    // Each once, however often it is named: an answer may be 4 KiB long.
+                    let indexes: BTreeSet<i32> = asked.partition_indexes.iter().copied().collect();
+                    topic.partitions = indexes.into_iter().map(|p| answer(p, value(p))).collect();
+                    (topic.name, topic.topic_id) = (asked.name, asked.topic_id);
+                    response.topics.push(topic);
+                }
+            }
+            None => {
+                for (name, partition, value) in self.offsets.of(group) {
+                    if response.topics.last().is_none_or(|t| &*t.name.0 != name) {
+                        let mut topic = OffsetFetchResponseTopics::default();
+                        topic.name = StrBytes::from(name.to_string()).into();
+                        response.topics.push(topic);
+                    }
+                    if let Some(topic) = response.topics.last_mut() {
+                        topic.partitions.push(answer(partition, Some(value)));
+                    }
+                }
+            }
+        }
+        GroupResponse::Fetch(response)
+    }
+
+    /// OffsetDelete (KIP-496): not of topics that the group reads.
+    pub(super) fn delete_offsets(
+        &self,
+        at: &Moment<'_>,
+        request: &OffsetDeleteRequest,
+    ) -> Result<(Vec<GroupRecord>, GroupResponse), ResponseError> {
+        if request.group_id.is_empty() {
+            return Err(ResponseError::InvalidGroupId);
+        }
+        let Some(group) = self.groups.get(request.group_id.as_str()) else {
+            return Err(ResponseError::GroupIdNotFound);
+        };
+        if let Group::Classic(classic) = group
+            && classic.state != ClassicState::Empty
+            && classic.protocol_type.as_deref() != Some(super::classic::CONSUMER)
+        {
+            return Err(ResponseError::NonEmptyGroup);
+        }
+        let mut records = Vec::new();
+        let mut response = OffsetDeleteResponse::default();
+        for asked in &request.topics {
+            let mut topic = OffsetDeleteResponseTopic::default();
+            topic.name = asked.name.clone();
+            let partitions = at.topics.topic(&asked.name).map_or(0, |(_, partitions)| partitions);
+            let subscribed = match group {
+                Group::Classic(group) => group.is_subscribed(&asked.name),
+                Group::Consumer(group) => group.is_subscribed(&asked.name),
+            };
+            for partition in &asked.partitions {
+                let mut answer = OffsetDeleteResponsePartition::default();
+                let index = partition.partition_index;
+                answer.partition_index = index;
+                if !(0..partitions).contains(&index) {
+                    answer.error_code = ResponseError::UnknownTopicOrPartition.code();
+                } else if subscribed {
+                    answer.error_code = ResponseError::GroupSubscribedToTopic.code();
+                } else if self.offsets.get(&request.group_id, &asked.name, index).is_some() {
+                    records.push(tombstone(&request.group_id, &asked.name, index));
+                }
+                topic.partitions.push(answer);
+            }
+            response.topics.push(topic);
+        }
+        Ok((records, GroupResponse::DeleteOffsets(response)))
+    }
+
+    /// The tombstones of what is past its retention, and of the groups that are empty and have no offset left
+    /// (GroupCoordinatorShard.cleanupGroupMetadata).
+    pub(super) fn expired(&self, at: &Moment<'_>) -> Vec<GroupRecord> {
+        let mut records = Vec::new();
+        for (id, group) in &self.groups {
+            // Since when an offset's time runs; none if it does not run (KIP-211).
+            let since = |value: &OffsetValue| match group {
+                Group::Classic(g) if g.protocol_type.is_none() => Some(value.commit_timestamp),
+                // An empty group keeps its offsets for the whole retention, however old they are (KAFKA-8069).
+                Group::Classic(g) if g.state == ClassicState::Empty => Some(g.since.unwrap_or(value.commit_timestamp)),
+                Group::Classic(g) if g.state == ClassicState::Stable && g.subscribed.is_some() => {
+                    Some(value.commit_timestamp)
+                }
+                Group::Classic(_) => None,
+                Group::Consumer(_) => Some(value.commit_timestamp),
+            };
+            let subscribed = |topic: &str| match group {
+                Group::Classic(group) => group.is_subscribed(topic),
+                Group::Consumer(group) => group.is_subscribed(topic),
+            };
+            let is_over = |topic: &str, value: &OffsetValue| match since(value) {
+                _ if subscribed(topic) => false,
+                None => false,
+                Some(_) if value.expire_timestamp >= 0 => at.wall >= value.expire_timestamp,
+                Some(since) => at.wall.saturating_sub(since) >= self.config.offsets_retention_ms,
+            };
+            let mut none_left = true;
+            for (topic, partition, value) in self.offsets.of(id) {
+                match is_over(topic, value) {
+                    true => records.push(tombstone(id, topic, partition)),
+                    false => none_left = false,
+                }
+            }
+            if none_left {
+                records.append(&mut group.tombstones_if_empty(id));
+            }
+        }
+        records
+    }
+}
+
+fn check_classic_commit(
+    group: &ClassicGroup,
+    member: &str,
+    instance: Option<&str>,
+    generation: i32,
+) -> Result<(), ResponseError> {
+    // An administrator, or a consumer that assigns its partitions itself.
+    if generation < 0 && group.state == ClassicState::Empty {
+        return Ok(());
+    }
+    if generation >= 0 || !member.is_empty() || instance.is_some() {
+        group.check_member(member, instance)?;
+        if generation != group.generation {
+            return Err(ResponseError::IllegalGeneration);
+        }
+    } else if group.state != ClassicState::Empty {
+        return Err(ResponseError::UnknownMemberId);
+    }
+    // The member is of the generation that has no assignment yet: it reads nothing, and will hear of the rebalance.
+    match group.state {
+        ClassicState::CompletingRebalance => Err(ResponseError::RebalanceInProgress),
+        _ => Ok(()),
+    }
+}
+
+impl Group {
+    /// The records that take an empty group away; none for a group that has members.
+    pub(super) fn tombstones_if_empty(&self, id: &str) -> Vec<GroupRecord> {
+        match self {
+            Group::Classic(group) if group.state == ClassicState::Empty => {
+                vec![GroupRecord::GroupMetadata { group: id.to_string(), value: None }]
+            }
+            Group::Consumer(group) if group.members.is_empty() => group.tombstones(id),
+            _ => Vec::new(),
+        }
+    }
+}

@@ -1,0 +1,194 @@
+//! Appends that fail or are never replicated, and coordinators that take over.
+
+use super::*;
+use ResponseError::*;
+
+#[test]
+fn nothing_is_acknowledged_before_the_high_watermark_has_passed_it() {
+    let mut w = world();
+    w.held = true;
+    let commit = w.commit("", -1, "t", 7);
+    assert!(w.waits(commit));
+    // Who asks now must not see what may still be lost.
+    let token = w.ask(GroupRequest::Fetch(fetch(Some("t"), None, -1)));
+    assert!(w.waits(token));
+    w.replicate();
+    assert_eq!(w.committed(commit), [None]);
+    let Some(GroupResponse::Fetch(found)) = w.answers.get(&token) else { panic!("no answer") };
+    assert_eq!(found.topics[0].partitions[0].committed_offset, 7);
+}
+
+#[test]
+fn the_assignment_goes_out_when_it_is_committed() {
+    let mut w = world();
+    let (a, first) = w.newcomer();
+    let generation = w.joined(first).generation_id;
+    w.held = true;
+    let token = w.sync(&a, generation, &[(&a, b"a")]);
+    assert!(w.waits(token));
+    let denied = w.commit(&a, generation, "t", 1);
+    assert!(!w.waits(denied), "a refusal waits for nothing");
+    assert_eq!(w.committed(denied), [Some(RebalanceInProgress)]);
+    w.replicate();
+    assert_eq!(&*w.synced(token).assignment, b"a");
+    assert_eq!(w.state(), "Stable");
+}
+
+#[test]
+fn what_is_not_replicated_in_time_is_told_so() {
+    let mut w = world();
+    w.held = true;
+    let commit = w.commit("", -1, "t", 7);
+    let fetch = w.ask(GroupRequest::Fetch(fetch(Some("t"), None, -1)));
+    w.pass(5_000);
+    assert_eq!(w.committed(commit), [Some(CoordinatorNotAvailable)]);
+    // Consumers before 3.9 would give up on COORDINATOR_NOT_AVAILABLE here.
+    let Some(GroupResponse::Fetch(found)) = w.answers.get(&fetch) else { panic!("no answer") };
+    assert_eq!(error(found.error_code), Some(NotCoordinator));
+    // It is in the log all the same.
+    w.replicate();
+    assert_eq!(w.offset("t"), 7);
+}
+
+#[test]
+fn an_assignment_that_is_not_replicated_in_time_begins_another_rebalance() {
+    let mut w = world();
+    let (a, first) = w.newcomer();
+    let generation = w.joined(first).generation_id;
+    w.held = true;
+    let token = w.sync(&a, generation, &[(&a, b"a")]);
+    w.pass(5_000);
+    assert_eq!(error(w.synced(token).error_code), Some(CoordinatorNotAvailable));
+    assert_eq!(w.beat(&a, generation), Some(RebalanceInProgress));
+    // The record comes through after all: it is of a generation that is over.
+    w.replicate();
+    assert_eq!(w.state(), "PreparingRebalance");
+}
+
+#[test]
+fn an_append_that_fails_changes_nothing_and_names_the_reason() {
+    for (why, told) in [
+        (NotEnoughReplicas, CoordinatorNotAvailable),
+        (NotLeaderOrFollower, NotCoordinator),
+        (KafkaStorageError, NotCoordinator),
+        (MessageTooLarge, UnknownServerError),
+    ] {
+        let mut w = world();
+        w.broken = Some(why);
+        let token = w.commit("", -1, "t", 7);
+        assert_eq!(w.committed(token), [Some(told)]);
+        assert_eq!((w.offset("t"), w.state()), (-1, "Dead".to_string()));
+        // A new group: neither it nor its member is there.
+        w.version = 3;
+        let token = w.join("");
+        let _ = w.joined(token);
+        assert_eq!(w.state(), "Dead", "{why:?}");
+    }
+}
+
+#[test]
+fn a_static_member_whose_new_id_cannot_be_stored_stays_who_it_was() {
+    let mut w = world();
+    let first = w.ask(GroupRequest::Join(join("", Some("i"))));
+    let old = w.joined(first).member_id.to_string();
+    w.sync(&old, 1, &[(&old, b"mine")]);
+    w.broken = Some(NotEnoughReplicas);
+    let again = w.ask(GroupRequest::Join(join("", Some("i"))));
+    let refused = w.joined(again);
+    assert_eq!((error(refused.error_code), &*refused.member_id), (Some(CoordinatorNotAvailable), ""));
+    assert_eq!(w.beat(&old, 1), None);
+    w.broken = None;
+    w.fail_over();
+    assert_eq!(w.beat(&old, 1), None);
+}
+
+#[test]
+fn another_coordinator_goes_on_where_this_one_was() {
+    let mut w = world();
+    let (a, b, generation) = w.pair();
+    let token = w.commit(&a, generation, "t", 12);
+    assert_eq!(w.committed(token), [None]);
+    w.fail_over();
+    assert_eq!(w.offset("t"), 12);
+    assert_eq!((w.beat(&a, generation), w.beat(&b, generation)), (None, None));
+    let again = w.sync(&b, generation, &[]);
+    assert_eq!(&*w.synced(again).assignment, b"b");
+    let token = w.commit(&b, generation, "t", 13);
+    assert_eq!(w.committed(token), [None]);
+    // And a newcomer makes the next generation, not one that was there before.
+    let (_, third) = w.newcomer();
+    w.join(&a);
+    w.join(&b);
+    assert_eq!(w.joined(third).generation_id, generation + 1);
+}
+
+#[test]
+fn sessions_begin_anew_with_a_new_coordinator() {
+    let mut w = world();
+    let (a, b, generation) = w.pair();
+    w.pass(9_000);
+    w.fail_over();
+    w.pass(9_000);
+    assert_eq!((w.beat(&a, generation), w.beat(&b, generation)), (None, None));
+    w.pass(11_000);
+    assert_eq!(w.beat(&a, generation), Some(UnknownMemberId));
+    assert_eq!(w.state(), "Empty");
+}
+
+#[test]
+fn whoever_waits_is_told_that_this_is_not_the_coordinator_any_more() {
+    let mut w = world();
+    let (a, _, _) = w.pair();
+    let (_, joining) = w.newcomer();
+    assert!(w.waits(joining));
+    w.held = true;
+    let fetch = {
+        let token = w.commit("", -1, "t", 7);
+        assert_eq!(w.committed(token), [Some(UnknownMemberId)]);
+        let token = w.commit(&a, 2, "t", 7);
+        assert!(w.waits(token));
+        token
+    };
+    w.fail_over();
+    assert_eq!(error(w.joined(joining).error_code), Some(NotCoordinator));
+    assert_eq!(w.committed(fetch), [Some(NotCoordinator)]);
+}
+
+#[test]
+fn a_request_while_the_log_is_read_or_elsewhere_is_refused_in_its_own_form() {
+    let refuse = |request: &GroupRequest, error| match request.refuse(error) {
+        GroupResponse::Join(r) => r.error_code,
+        GroupResponse::Sync(r) => r.error_code,
+        GroupResponse::Heartbeat(r) => r.error_code,
+        GroupResponse::Leave(r) => r.error_code,
+        GroupResponse::Commit(r) => r.topics[0].partitions[0].error_code,
+        GroupResponse::Fetch(r) => r.error_code,
+        GroupResponse::DeleteOffsets(r) => r.error_code,
+        GroupResponse::List(r) => r.expect_err("refused").code(),
+        GroupResponse::Describe(r) => r[0].error_code,
+        GroupResponse::DeleteGroups(r) => r[0].error_code,
+        GroupResponse::ConsumerHeartbeat(r) => r.error_code,
+        GroupResponse::ConsumerDescribe(r) => r[0].error_code,
+    };
+    let requests = [
+        GroupRequest::Join(JoinGroupRequest::default()),
+        GroupRequest::Sync(SyncGroupRequest::default()),
+        GroupRequest::Heartbeat(HeartbeatRequest::default()),
+        GroupRequest::Leave(LeaveGroupRequest::default()),
+        GroupRequest::Commit(commit("", -1, "t", 0, 1, "")),
+        GroupRequest::Fetch(fetch(Some("t"), None, -1)),
+        GroupRequest::DeleteOffsets(Default::default()),
+        GroupRequest::List { states: vec![], types: vec![] },
+        GroupRequest::Describe(vec!["g".into()]),
+        GroupRequest::DeleteGroups(vec!["g".into()]),
+        GroupRequest::ConsumerHeartbeat(ConsumerGroupHeartbeatRequest::default()),
+        GroupRequest::ConsumerDescribe(vec!["g".into()]),
+    ];
+    for request in &requests {
+        assert_eq!(error(refuse(request, NotCoordinator)), Some(NotCoordinator), "{request:?}");
+        let loading = error(refuse(request, CoordinatorLoadInProgress));
+        // A heartbeat that comes too early is one all the same.
+        let expected = (!matches!(request, GroupRequest::Heartbeat(_))).then_some(CoordinatorLoadInProgress);
+        assert_eq!(loading, expected, "{request:?}");
+    }
+}
