@@ -1,6 +1,7 @@
 //! Consumer groups with confluent-kafka (librdkafka), in both protocols: members come, go and are killed, and so is the
 //! coordinator. Every record is processed, and no committed offset goes back.
 
+#[allow(dead_code, unused_imports, reason = "a part of it is for tests of one process")]
 mod e2e_common;
 
 use std::collections::{BTreeMap, BTreeSet};

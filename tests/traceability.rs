@@ -406,6 +406,8 @@ const EVENTS: &[(&str, &str)] = &[
     ("ShutDown", "shut-down"),
     ("Reassign", "reassign"),
     ("Configure", "configure"),
+    ("DeleteTopic", "delete-topic"),
+    ("LogStart", "log-start"),
 ];
 
 /// The place of an event in [`EVENTS`].
@@ -435,6 +437,8 @@ fn listed(event: &Event) -> usize {
         Event::ShutDown { .. } => 21,
         Event::Reassign { .. } => 22,
         Event::Configure { .. } => 23,
+        Event::DeleteTopic { .. } => 24,
+        Event::LogStart { .. } => 25,
     }
 }
 

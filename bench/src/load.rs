@@ -14,6 +14,8 @@ use crate::topic::{self, PARTITIONS};
 
 /// As Kafka's clients: max.in.flight.requests.per.connection.
 const IN_FLIGHT: usize = 5;
+/// How long followers may take for what was sent without acknowledgements.
+const PATIENCE: Duration = Duration::from_secs(15);
 /// As Kafka's clients: batch.size, in bytes.
 const BATCH: usize = 16_384;
 
@@ -53,20 +55,20 @@ fn on_leaders(
     one: impl Fn(&str, &[i32]) -> anyhow::Result<Outcome> + Sync,
 ) -> anyhow::Result<Outcome> {
     let leaders = topic::leaders(&cluster.bootstrap, 1)?;
-    let (began, cpu, own) = (Instant::now(), cluster.processes.cpu(), cpu_of("self"));
+    let (cpu, own) = (cluster.processes.cpu(), cpu_of("self"));
     let outcomes: Vec<anyhow::Result<Outcome>> = thread::scope(|scope| {
         let one = &one;
         let threads: Vec<_> = leaders.iter().map(|(to, partitions)| scope.spawn(move || one(to, partitions))).collect();
         threads.into_iter().map(|t| t.join().unwrap_or_else(|_| Err(anyhow!("a thread of the load died")))).collect()
     });
     let mut sum = Outcome {
-        seconds: began.elapsed().as_secs_f64(),
         cpu: (cluster.processes.cpu() - cpu).as_secs_f64(),
         own_cpu: (cpu_of("self") - own).as_secs_f64(),
         ..Outcome::default()
     };
     for outcome in outcomes {
         let outcome = outcome?;
+        sum.seconds = sum.seconds.max(outcome.seconds);
         sum.records += outcome.records;
         sum.bytes += outcome.bytes;
         sum.latencies.extend(outcome.latencies);
@@ -111,10 +113,14 @@ pub(crate) fn produce(cluster: &Cluster, acks: i16, size: usize, amount: Amount)
             outcome.latencies.push(micros(at));
         }
         if acks == 0 {
-            // Without acknowledgements the broker is done when it has answered what was asked after them.
-            let ends = topic::ends(&mut connection, partitions)?;
-            let sum: i64 = ends.iter().sum();
-            ensure!(sum as u64 >= outcome.records, "{} records were sent, {sum} are there", outcome.records);
+            // Without acknowledgements the leader is done when it answers what was asked after them.
+            topic::ends(&mut connection, partitions)?;
+        }
+        outcome.seconds = began.elapsed().as_secs_f64();
+        while (topic::ends(&mut connection, partitions)?.iter().sum::<i64>() as u64) < outcome.records {
+            // What consumers see ends where the followers are.
+            ensure!(began.elapsed() < amount.time + PATIENCE, "records that were sent do not come to be seen");
+            thread::sleep(Duration::from_millis(5));
         }
         Ok(outcome)
     })
@@ -143,6 +149,7 @@ pub(crate) fn consume(cluster: &Cluster, size: usize, time: Duration) -> anyhow:
             })?;
             ensure!(outcome.records > before, "a fetch below the end brought nothing");
         }
+        outcome.seconds = began.elapsed().as_secs_f64();
         outcome.bytes = outcome.records * size as u64;
         Ok(outcome)
     })

@@ -12,7 +12,7 @@ use crate::system::{Places, System};
 /// The wheel whose librdkafka is the mock cluster; as in the end-to-end tests.
 const CONFLUENT_KAFKA: &str = "2.12.2";
 
-/// Gets what is measured beside our broker. The Python environment is that of the end-to-end tests.
+/// Gets what is measured beside our broker. The Python environment is its own.
 pub(crate) fn prepare(places: &Places, plan: &Plan) -> anyhow::Result<()> {
     anyhow::ensure!(places.bellwether.exists(), "{} is not there", places.bellwether.display());
     if plan.has(System::Kafka) {

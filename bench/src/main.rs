@@ -66,7 +66,7 @@ fn main() -> anyhow::Result<ExitCode> {
     let places = Places {
         bellwether: args.bellwether.clone().unwrap_or_else(|| release.join("bellwether")),
         target: target.join("bench"),
-        python: target.join("venv").join("bin").join("python"),
+        python: target.join("bench-venv").join("bin").join("python"),
         sources,
     };
     std::fs::create_dir_all(&places.target)?;

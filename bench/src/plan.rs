@@ -77,9 +77,14 @@ impl Plan {
         Ok(())
     }
 
+    /// Which systems a cluster of so many nodes is measured on. The mock does not replicate: a short run has it for one node only.
+    fn systems(&self, nodes: usize) -> Vec<System> {
+        self.systems.iter().copied().filter(|s| !self.quick || nodes == 1 || *s != System::Mock).collect()
+    }
+
     fn starts(&self, places: &Places, nodes: usize, report: &mut Report) -> anyhow::Result<()> {
         for repetition in 0..self.repetitions {
-            for system in &self.systems {
+            for system in &self.systems(nodes) {
                 eprintln!("{nodes} nodes, repetition {}: start of {}", repetition + 1, system.name());
                 let cluster = system.start(places, nodes)?;
                 let scenario = nodes_are(nodes);
@@ -133,12 +138,13 @@ impl Plan {
             true => Some(self.warm_kafka(places, nodes)?),
             false => None,
         };
+        let systems = self.systems(nodes);
         for repetition in 0..self.repetitions {
             for scenario in self.scenarios(nodes) {
-                for turn in 0..self.systems.len() {
+                for turn in 0..systems.len() {
                     // Another one goes first each time.
-                    let at = (turn + repetition) % self.systems.len();
-                    let system = *self.systems.get(at).context("no system")?;
+                    let at = (turn + repetition) % systems.len();
+                    let system = *systems.get(at).context("no system")?;
                     let what = format!("{nodes} nodes, repetition {}: {}", repetition + 1, scenario.name(nodes));
                     if !scenario.fits(system) {
                         continue;

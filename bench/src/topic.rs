@@ -21,6 +21,8 @@ pub(crate) const TOPIC: &str = "bench";
 pub(crate) const PARTITIONS: i32 = 6;
 
 const METADATA: i16 = 5;
+/// UNKNOWN_TOPIC_OR_PARTITION
+const UNKNOWN_TOPIC: i16 = 3;
 
 fn name() -> TopicName {
     TopicName(StrBytes::from_static_str(TOPIC))
@@ -87,7 +89,7 @@ pub(crate) fn create(bootstrap: &str, replication_factor: i16) -> anyhow::Result
     }
 }
 
-/// Deletes the topic (DeleteTopics version 1).
+/// Deletes the topic (DeleteTopics version 1), and waits until no broker knows it: the next one has its name.
 pub(crate) fn delete(bootstrap: &str) -> anyhow::Result<()> {
     let mut frame = vec![0; 4];
     frame.extend_from_slice(&(ApiKey::DeleteTopics as i16).to_be_bytes());
@@ -104,10 +106,20 @@ pub(crate) fn delete(bootstrap: &str) -> anyhow::Result<()> {
     connection.send(&frame)?;
     // Correlation id, throttle time, one topic: its name and error.
     let answer = connection.receive()?;
-    match answer.last_chunk::<2>() {
-        Some([0, 0]) => Ok(()),
-        other => bail!("DeleteTopics: error {other:?}"),
+    if answer.last_chunk::<2>() != Some(&[0, 0]) {
+        bail!("DeleteTopics: {answer:?}");
     }
+    let began = Instant::now();
+    for broker in metadata(&mut connection, false)?.brokers {
+        let mut connection = Connection::open(&format!("{}:{}", broker.host.as_str(), broker.port))?;
+        while metadata(&mut connection, true)?.topics.iter().any(|t| t.error_code != UNKNOWN_TOPIC) {
+            if began.elapsed() > Duration::from_secs(15) {
+                bail!("the topic is not deleted");
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+    Ok(())
 }
 
 /// The addresses of the leaders, each with its partitions, once all partitions have one and are in sync with `replicas`.

@@ -475,6 +475,7 @@ fn spoken(api: ApiKey) -> Option<(i16, i16)> {
         ApiKey::CreateTopics => (4, 7),
         ApiKey::InitProducerId => (3, 4),
         ApiKey::AlterPartitionReassignments => (1, 1),
+        ApiKey::DeleteRecords => (0, 2),
         ApiKey::ElectLeaders => (1, 2),
         ApiKey::IncrementalAlterConfigs => (0, 1),
         _ => return None,

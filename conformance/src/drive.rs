@@ -162,7 +162,7 @@ impl Puppet {
             let epochs =
                 partition.epochs().entries().iter().map(|(epoch, start)| EpochStart { epoch: *epoch, start: *start });
             let (tp, high_watermark, epochs) = (partition.tp(), partition.high_watermark(), epochs.collect());
-            logs.push(RecoveredLog { tp, log_end, high_watermark, epochs });
+            logs.push(RecoveredLog { tp, log_start: 0, log_end, high_watermark, epochs });
             broker.partition = Some(partition);
         }
         self.brokers.insert(node, broker);
@@ -403,6 +403,7 @@ impl Puppet {
             fetch_offset: out.fetch_offset,
             last_fetched_epoch: out.last_fetched_epoch,
             broker_epoch: out.broker_epoch,
+            log_start: out.log_start,
         };
         let broker = self.brokers.get_mut(&leader).ok_or("no such broker")?;
         let partition = broker.partition.as_mut().ok_or("the broker has no replica")?;
@@ -445,7 +446,7 @@ impl Puppet {
         let broker = self.brokers.get_mut(&follower).ok_or("no such broker")?;
         let partition = broker.partition.as_mut().ok_or("the broker has no replica")?;
         let mut fx = Effects::default();
-        let answer = FetchedIn { error, diverging, high_watermark, batches: &batches };
+        let answer = FetchedIn { error, diverging, high_watermark, log_start: 0, batches: &batches };
         partition.fetched(&out, leader, &answer, &mut fx);
         broker.carry_out(follower, fx, &batches)
     }
@@ -475,7 +476,13 @@ impl Broker {
                     self.alter = Some((request, None));
                 }
                 Effect::Produced { token, .. } => self.waiting.retain(|(t, _)| *t != token),
-                Effect::WriteEpochs | Effect::LogGrew | Effect::HighWatermarkMoved | Effect::Follow { .. } => {}
+                // The model's paths delete nothing.
+                Effect::AdvanceStart { .. } | Effect::Reset { .. } => return Err("records are deleted".into()),
+                Effect::WriteEpochs
+                | Effect::LogGrew
+                | Effect::HighWatermarkMoved
+                | Effect::LowWatermarkMoved
+                | Effect::Follow { .. } => {}
             }
         }
         if self.partition.as_ref().is_some_and(Partition::is_removed) {

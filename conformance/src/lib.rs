@@ -8,5 +8,6 @@ pub mod history;
 pub mod mutate;
 pub mod oracle;
 pub mod reader;
+pub mod venv;
 pub mod verify;
 pub mod walk;

@@ -392,7 +392,7 @@ impl Load {
             let value = padded(format!("probe-{id}-{sequence}"), self.value_bytes);
             // The second time it is known already.
             announce(&self.history, self.weak, 0, std::slice::from_ref(&value));
-            let batch = batch::build(&[(None, Some(value), 0)], id, epoch, sequence);
+            let batch = batch::build(&[(None, Some(value), -1)], id, epoch, sequence);
             client.produce_batch(TOPIC, 0, Acks::All, batch).await
         };
         let first = send(0).await.map_err(|e| failed("a producer's first batch", e))?;
@@ -421,7 +421,7 @@ impl Load {
         for follower in before.replicas.iter().copied().filter(|node| Some(*node) != before.leader) {
             let value = padded(format!("probe-follower-{follower}"), self.value_bytes);
             announce(&self.history, self.weak, 0, std::slice::from_ref(&value));
-            let batch = batch::build(&[(None, Some(value), 0)], batch::NO_PRODUCER_ID, -1, -1);
+            let batch = batch::build(&[(None, Some(value), -1)], batch::NO_PRODUCER_ID, -1, -1);
             match client.produce_batch_at(follower, TOPIC, 0, Acks::One, batch).await {
                 Err(e) if e.broker_error() == Some(ResponseError::NotLeaderOrFollower) => {}
                 // It may have become the leader just now.

@@ -2,7 +2,6 @@
 
 mod broker;
 
-use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -10,37 +9,21 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use bellwether_conformance::history::{History, Judgement, Outcome, Promise, SentIndex};
+use bellwether_conformance::venv;
 use serde_json::Value;
 
-use broker::run;
 pub use broker::{BELLWETHER, Broker};
-
-/// The client library, pinned: its librdkafka is what the broker's version table was written for.
-const CONFLUENT_KAFKA: &str = "2.12.2";
 
 /// How many records a run writes: 5,000, or what BELLWETHER_RECORDS says.
 pub fn records() -> usize {
     std::env::var("BELLWETHER_RECORDS").map_or(5_000, |n| n.parse().expect("BELLWETHER_RECORDS is not a number"))
 }
 
-/// A Python that has confluent-kafka: in the target folder, made by whoever comes first.
+/// A Python that has confluent-kafka, in the version that tests/clients/requirements.txt names.
 pub fn python() -> PathBuf {
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).parent().expect("the target folder");
-    let venv = target.join("venv");
-    let python = venv.join("bin").join("python");
-    let lock = fs::File::create(target.join("venv.lock")).expect("a lock file");
-    // Tests run at the same time, in threads and processes; the lock ends with the file.
-    lock.lock().expect("the lock");
-    let made = venv.join(format!("confluent-kafka-{CONFLUENT_KAFKA}"));
-    if !made.exists() {
-        // A half-made environment is worth nothing.
-        let _ = fs::remove_dir_all(&venv);
-        run(Command::new("python3").args(["-m", "venv"]).arg(&venv));
-        let package = format!("confluent-kafka=={CONFLUENT_KAFKA}");
-        run(Command::new(&python).args(["-m", "pip", "install", "--quiet", "--only-binary", ":all:", &package]));
-        fs::write(made, "").expect("a marker");
-    }
-    python
+    let requirements = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients/requirements.txt");
+    venv::python(&target.join("venv"), &requirements).unwrap_or_else(|e| panic!("{e}"))
 }
 
 /// The Python client at work.

@@ -1,5 +1,7 @@
 //! The project's own commands: `cargo xtask ci` (checks everything, changes nothing), `cargo xtask deep` (what takes long),
-//! `cargo xtask bench` (our broker beside others) and `cargo xtask fix`.
+//! `cargo xtask bench` (our broker beside others), `cargo xtask clients` (the table of clients) and `cargo xtask fix`.
+
+mod fuzz;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -10,10 +12,12 @@ cargo xtask ci [STEP…]   check everything, or only these steps; changes no fil
 cargo xtask deep [STEP…] check what takes too long for ci: an hour or more, a JDK, Maven and Python 3
 cargo xtask bench [ARG…] our broker beside Apache Kafka and librdkafka's mock cluster, all under one load; needs a JDK, Maven
                          and Python 3. `--quick` takes some minutes, `--out BENCHMARKS.md` keeps the tables, `--help` says more
+cargo xtask clients …    every client against the broker, as a table; --help tells more
 cargo xtask fix          format, and apply what clippy suggests
+cargo xtask fuzz 30s     run each fuzz target for so long; or a number, for so many inputs in all
 
-Steps of deep: standard, scope, oracle, twin, twin-of-groups, sigkill, leader
-Steps of ci: fmt, clippy, doc, test, check, guarantees, verify";
+Steps of deep: standard, scope, oracle, twin, twin-of-groups, sigkill, hostile, fuzz, leader
+Steps of ci: fmt, clippy, doc, test, check, guarantees, verify, clients, loom, seeded, fuzz";
 
 /// One step of the gate: its name, and the command line that it runs.
 struct Step {
@@ -29,7 +33,12 @@ fn main() -> ExitCode {
         ["ci", wanted @ ..] => readme().and_then(|readme| perform(&steps(&readme)?, wanted)),
         ["deep", wanted @ ..] => perform(&deep_steps(), wanted),
         ["bench", args @ ..] => bench(args),
+        ["clients", options @ ..] => clients(options),
         ["fix"] => fix(),
+        ["fuzz", amount] => match fuzz::Amount::parse(amount) {
+            Some(amount) => fuzz::fuzz(&root(), amount),
+            None => Err(format!("usage:\n{USAGE}")),
+        },
         _ => Err(format!("usage:\n{USAGE}")),
     };
     match outcome {
@@ -41,6 +50,9 @@ fn main() -> ExitCode {
         }
     }
 }
+
+const LOOM: (&str, &str) = ("RUSTFLAGS", "--cfg loom");
+const EXPLORE: &str = "cargo test -p bellwether-sync --test loom --target-dir target/loom";
 
 /// The workspace: the folder above this package.
 fn root() -> PathBuf {
@@ -64,6 +76,11 @@ fn steps(readme: &str) -> Result<Vec<Step>, String> {
         step("check", "cargo run --release -- check --scope quick"),
         step("guarantees", "cargo run --release -- guarantees --check specs/guarantees.md"),
         step("verify", &command_of(readme, "cargo run --release -- verify")?),
+        step("clients", "cargo xtask clients --ci"),
+        // Every interleaving of what threads share; then with a bug in each part, which must be found.
+        Step { env: Some(LOOM), ..step("loom", EXPLORE) },
+        Step { env: Some(LOOM), ..step("seeded", &format!("{EXPLORE} --features seeded")) },
+        step("fuzz", "cargo xtask fuzz 3s"),
     ])
 }
 
@@ -97,6 +114,11 @@ fn deep_steps() -> Vec<Step> {
             env: Some(("BELLWETHER_KILLS", "1000")),
             ..step("sigkill", "cargo test --release --test sigkill -- --nocapture")
         },
+        Step {
+            env: Some(("BELLWETHER_HOSTILE_SECONDS", "60")),
+            ..step("hostile", "cargo test --release --test hostile -- --nocapture")
+        },
+        step("fuzz", "cargo xtask fuzz 10000000"),
         // Prints `confirmed:` or `refuted:`; both are answers, so only a run without a verdict fails.
         step("leader", "mvn -q -f specs/kafka/reelected-leader/pom.xml compile exec:java"),
     ]
@@ -139,6 +161,20 @@ fn perform(steps: &[Step], wanted: &[&str]) -> Result<bool, String> {
 fn bench(args: &[&str]) -> Result<bool, String> {
     let measure = ["cargo run --quiet --release --package bellwether-bench --", &args.join(" ")].join(" ");
     Ok(run("cargo build --release --package bellwether --package bellwether-bench", None)? && run(&measure, None)?)
+}
+
+/// Builds the broker, then runs the table of clients against it. 1 is a client that failed, 2 something that is missing.
+fn clients(options: &[&str]) -> Result<bool, String> {
+    if !run("cargo build --release", None)? {
+        return Ok(false);
+    }
+    let harness = ["run", "--release", "--quiet", "--package", "bellwether-clients", "--"];
+    let status = Command::new("cargo").args(harness).args(options).current_dir(root()).status();
+    match status.map_err(|e| format!("cargo run: {e}"))?.code() {
+        Some(0) => Ok(true),
+        Some(1) => Ok(false),
+        code => Err(format!("the table of clients could not be made ({code:?})")),
+    }
 }
 
 fn fix() -> Result<bool, String> {

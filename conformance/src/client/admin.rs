@@ -2,10 +2,11 @@
 
 use bellwether_trace::NodeId;
 use bellwether_wire::messages::alter_partition_reassignments_request::{ReassignablePartition, ReassignableTopic};
+use bellwether_wire::messages::delete_records_request::{DeleteRecordsPartition, DeleteRecordsTopic};
 use bellwether_wire::messages::elect_leaders_request::TopicPartitions;
 use bellwether_wire::messages::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
 use bellwether_wire::messages::{
-    AlterPartitionReassignmentsRequest, ElectLeadersRequest, IncrementalAlterConfigsRequest,
+    AlterPartitionReassignmentsRequest, DeleteRecordsRequest, ElectLeadersRequest, IncrementalAlterConfigsRequest,
 };
 use bellwether_wire::{RequestKind, ResponseError, ResponseKind, StrBytes};
 
@@ -46,6 +47,21 @@ impl Client {
         let result = response.replica_election_results.first().and_then(|t| t.partition_result.first());
         let code = if response.error_code == 0 { result.map(|p| p.error_code) } else { Some(response.error_code) };
         outcome("ElectLeaders", code)
+    }
+
+    /// Deletes a partition's records below an offset, on every replica that is alive; the low watermark after it.
+    pub async fn delete_records(&self, topic: &str, partition: i32, offset: i64) -> Result<i64, ClientError> {
+        let asked = DeleteRecordsPartition::default().with_partition_index(partition).with_offset(offset);
+        let asked = DeleteRecordsTopic::default().with_name(topic_name(topic)).with_partitions(vec![asked]);
+        let request = DeleteRecordsRequest::default().with_topics(vec![asked]).with_timeout_ms(self.timeout_ms());
+        let (connection, _) = self.leader(topic, partition).await?;
+        let answer = connection.call(request.into(), self.config().request_timeout).await?;
+        let ResponseKind::DeleteRecords(response) = answer else {
+            return Err(ClientError::Incomplete("DeleteRecords".into()));
+        };
+        let result = response.topics.first().and_then(|t| t.partitions.first());
+        outcome("DeleteRecords", result.map(|p| p.error_code))?;
+        Ok(result.map_or(-1, |p| p.low_watermark))
     }
 
     /// Sets a configuration of a topic, or leaves it to the default again.

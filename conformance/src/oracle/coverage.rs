@@ -203,6 +203,7 @@ impl Coverage {
                     FetchEffect::Appended => "appended",
                     FetchEffect::Truncated => "truncated",
                     FetchEffect::Ignored => "ignored",
+                    FetchEffect::BegunAnew => "begun-anew",
                 },
             ),
             Event::Read { .. } => outcome("read", if seen.follows { "follower" } else { "leader" }),

@@ -100,7 +100,7 @@ pub fn action_of<L: Log>(names: &Names, state: &State<L>, node: NodeId, event: &
             one(Action::ProposeIsr { broker: at(node)?, isr })
         }
         Event::LearnIsr { .. } => one(Action::LearnIsr { broker: at(node)? }),
-        Event::End { .. } | Event::Create { .. } => Ok(vec![]),
+        Event::End { .. } | Event::Create { .. } | Event::DeleteTopic { .. } | Event::LogStart { .. } => Ok(vec![]),
     }
 }
 
@@ -183,7 +183,8 @@ pub fn event_of<L: Log>(
             let epochs =
                 epochs.map(|(epoch, start)| EpochStart { epoch: signed(epoch), start: start.into() }).collect();
             let log_end = b.log.end().into();
-            let log = RecoveredLog { tp, log_end, high_watermark: b.high_watermark.into(), epochs };
+            // Where a log starts the model does not know: the oracle puts it in.
+            let log = RecoveredLog { tp, log_start: 0, log_end, high_watermark: b.high_watermark.into(), epochs };
             Event::Start { logs: vec![log], clean: b.clean }
         }
         Action::Apply { broker, index } => {

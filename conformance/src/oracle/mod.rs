@@ -9,6 +9,7 @@ mod events;
 mod explain;
 mod names;
 mod partition;
+mod starts;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -190,6 +191,10 @@ impl Oracle {
                 Event::Start { logs, clean } => {
                     let replicas = self.replicas.get(&node).cloned().unwrap_or_default();
                     for (i, log) in logs.iter().enumerate() {
+                        // Who was away has yet to hear of it.
+                        if self.nodes.is_deleted(log.tp.topic) {
+                            continue;
+                        }
                         if !replicas.contains(&log.tp) {
                             return Err(whole(format!("{} was recovered, but was never created here", log.tp)));
                         }
@@ -239,8 +244,18 @@ impl Oracle {
                     }
                     partitions
                 }
+                Event::DeleteTopic { topic, .. } => {
+                    self.nodes.decided(node, event).map_err(whole)?;
+                    // Replicas that have yet to hear of it go on for a while, and nobody minds.
+                    self.partitions.retain(|tp, _| tp.topic != *topic);
+                    self.replicas.values_mut().for_each(|tps| tps.retain(|tp| tp.topic != *topic));
+                    return Ok(());
+                }
                 Event::Reassign { target, change, .. } => {
                     self.nodes.decided(node, event).map_err(whole)?;
+                    if self.nodes.is_deleted(change.tp.topic) {
+                        return Err(whole("the topic was deleted".into()));
+                    }
                     for r in target.iter().flatten() {
                         let told = self.replicas.entry(*r).or_default();
                         if !told.contains(&change.tp) {
@@ -273,7 +288,8 @@ impl Oracle {
                     self.nodes.decided(node, event).map_err(whole)?;
                     vec![*tp]
                 }
-                _ => event.partition().into_iter().collect(),
+                // A replica of a topic that was deleted: its story has ended.
+                _ => event.partition().filter(|tp| !self.nodes.is_deleted(tp.topic)).into_iter().collect(),
             };
         for tp in &about {
             let none = || Rejection { partition: Some(*tp), id: None, why: "the partition was never created".into() };
@@ -290,7 +306,9 @@ impl Oracle {
             })?;
             seen.shorter |= ends(partition) < before;
         }
-        self.coverage.count(node, event, seen);
+        if !about.is_empty() || event.partition().is_none() {
+            self.coverage.count(node, event, seen);
+        }
         self.remember(file, line, &about);
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! Two naming schemes: a trace has nodes, broker epochs and metadata offsets; the model has replicas, incarnations, entries.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bellwether_model::replication::{BrokerId, BrokerSet, Log, MAX_BROKERS, MetaEntry, Start, State};
 use bellwether_trace::{Event, NodeId, PartitionState, TopicId, TopicPartition};
@@ -17,6 +17,8 @@ pub struct Nodes {
     creating: Option<TopicPartition>,
     /// How many partitions each topic has.
     topics: BTreeMap<TopicId, i32>,
+    /// The topics that were deleted.
+    deleted: BTreeSet<TopicId>,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -31,6 +33,11 @@ struct Node {
 }
 
 impl Nodes {
+    /// Was this topic deleted?
+    pub(crate) fn is_deleted(&self, topic: TopicId) -> bool {
+        self.deleted.contains(&topic)
+    }
+
     /// A node starts.
     pub(crate) fn started(&mut self, node: NodeId, clean: bool) {
         let node = self.nodes.entry(node).or_default();
@@ -91,20 +98,28 @@ impl Nodes {
         match event {
             Event::Create { tp, metadata_offset, .. } => {
                 self.creating = Some(*tp);
+                check(!self.deleted.contains(&tp.topic), || "the topic was deleted".into())?;
                 let partitions = self.topics.entry(tp.topic).or_default();
                 check(tp.partition == *partitions, || format!("partition {partitions} of the topic is due"))?;
                 *partitions += 1;
-                if let Some(before) = creating
+                // A topic has a record of its own before its first partition.
+                let records = if *partitions == 1 { 2 } else { 1 };
+                if creating.is_some()
                     && let Some(batch) = self.batches.last_mut()
                     && batch.1 == *metadata_offset
                 {
-                    // A further partition of the batch, with a record of its own, and one more for a further topic.
-                    batch.0 -= if before.topic == tp.topic { 1 } else { 2 };
+                    // A further partition of the batch.
+                    batch.0 -= i64::from(records);
                     let first = batch.0;
                     let before = self.batches.iter().rev().nth(1).map_or(-1, |b| b.1);
                     return check(first > before, || "the metadata log has no room for so many records".into());
                 }
-                self.append(*metadata_offset, 2)
+                self.append(*metadata_offset, records as usize)
+            }
+            Event::DeleteTopic { topic, metadata_offset } => {
+                check(self.topics.remove(topic).is_some(), || "there is no such topic".into())?;
+                self.deleted.insert(*topic);
+                self.append(*metadata_offset, 1)
             }
             Event::Register { broker, broker_epoch, metadata_offset, changes, .. } => {
                 self.append(*metadata_offset, changes.len() + 1)?;

@@ -15,6 +15,7 @@ use bellwether_trace::{Event, FetchEffect, NodeId, PartitionState, RecoveredLog,
 use super::events::{action_of, difference, event_of, project};
 use super::explain::{self, Shown};
 use super::names::{Names, Nodes};
+use super::starts::Starts;
 
 /// At most so many fetches that were given up are remembered for each follower and leader.
 const GIVEN_UP: usize = 4;
@@ -31,7 +32,7 @@ pub(crate) struct Why {
 }
 
 impl Why {
-    fn new(why: impl Into<String>) -> Self {
+    pub(super) fn new(why: impl Into<String>) -> Self {
         Why { id: None, why: why.into() }
     }
 }
@@ -57,6 +58,8 @@ pub struct PartitionOracle {
     joined: Vec<u16>,
     /// Where batches end.
     batches: Batches,
+    /// Where logs start, which the model does not know.
+    starts: Starts,
     pub(super) recent: VecDeque<Shown>,
 }
 
@@ -70,6 +73,7 @@ impl PartialEq for PartitionOracle {
             && self.applied == other.applied
             && self.joined == other.joined
             && self.batches == other.batches
+            && self.starts == other.starts
             && self.names == other.names
             && self.config == other.config
     }
@@ -117,6 +121,7 @@ impl PartitionOracle {
             applied: vec![-1; starts.len()],
             joined: starts.iter().map(|s| s.incarnation).collect(),
             batches: Batches::default(),
+            starts: Starts::new(starts.len()),
             recent: VecDeque::new(),
         })
     }
@@ -140,6 +145,7 @@ impl PartitionOracle {
             for (highest, b) in self.highest.iter_mut().zip(&self.state.brokers) {
                 *highest = b.high_watermark.max(*highest);
             }
+            self.starts.settle(&self.state);
         }
         result
     }
@@ -153,6 +159,7 @@ impl PartitionOracle {
             self.highest.push(0);
             self.applied.push(-1);
             self.joined.push(b.incarnation);
+            self.starts.assign();
         }
         Ok(())
     }
@@ -172,11 +179,15 @@ impl PartitionOracle {
         for action in &actions {
             let before = self.state.clone();
             self.advance(action)?;
+            if let (Event::Start { logs, .. }, Action::Restart { broker }) = (event, action) {
+                self.starts.recovered(&mut self.state, *broker, logs.first()).map_err(Why::new)?;
+            }
             // The entry that the controller has written stands where the event says.
             if self.state.metadata.last_index() > before.metadata.last_index() {
                 self.names.offsets.push(nodes.metadata_end());
             }
             shown = event_of(self.tp, &self.names, nodes, &self.config, &before, action, &self.state);
+            self.starts.show(&mut shown, action);
         }
         let shown = shown.ok_or_else(|| Why::new("the model shows no such event here"))?;
         if let Some(difference) = difference(&shown, &as_compared(&self.names, &shown, event)) {
@@ -213,7 +224,16 @@ impl PartitionOracle {
             }
             _ => Vec::new(),
         };
+        let remote = match *action {
+            Action::Receive { follower, leader, .. } => {
+                self.state.broker(leader).and_then(|b| b.remote.get(usize::from(follower)).copied())
+            }
+            _ => None,
+        };
         advance(&mut self.state, action, &self.config).map_err(refused)?;
+        if let Action::Receive { follower, leader, nth } = *action {
+            self.starts.received(&mut self.state, follower, leader, nth, remote.flatten());
+        }
         match *action {
             Action::Crash { broker, .. } | Action::Stop { broker, .. } => {
                 if let (Some(highest), Some(b)) =
@@ -262,8 +282,8 @@ impl PartitionOracle {
             Action::Respond { leader, end, .. } => (leader, end),
             _ => return Ok(()),
         };
-        let whole =
-            self.state.broker(broker).is_none_or(|b| offset > b.log.end() || self.batches.end_at(&b.log, offset));
+        let whole = self.starts.is_one(offset)
+            || self.state.broker(broker).is_none_or(|b| offset > b.log.end() || self.batches.end_at(&b.log, offset));
         if whole { Ok(()) } else { Err(Why::new(format!("no batch ends at {offset}"))) }
     }
 
@@ -319,6 +339,13 @@ impl PartitionOracle {
                     f.leader == here && f.phase == Phase::Received && i64::from(f.fetch_offset) == fetch_offset
                 };
                 self.given_up_step(nodes, node, event, follower, here, asked)
+            }
+            Event::LogStart { log_start, .. } => {
+                Some(self.starts.advanced(&mut self.state, &self.config, here, log_start))
+            }
+            Event::Fetched { leader, effect: FetchEffect::BegunAnew, log_end, high_watermark, .. } => {
+                let leader = self.names.replica(leader)?;
+                Some(self.starts.begun_anew(&mut self.state, &self.config, here, leader, log_end, high_watermark))
             }
             Event::Fetched { leader, effect: FetchEffect::Ignored, log_end, high_watermark, .. } => {
                 // The leader has refused without taking the fetch in: it does not know of the partition yet.

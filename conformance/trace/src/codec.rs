@@ -112,6 +112,7 @@ mod tests {
                 metadata_offset: 9,
                 changes: vec![change],
             },
+            Event::DeleteTopic { topic: TopicId(5), metadata_offset: 9 },
             Event::Start { logs: vec![], clean: true },
             Event::Register {
                 broker: 2,

@@ -95,6 +95,10 @@ fn is_false(flag: &bool) -> bool {
     !flag
 }
 
+fn is_zero(offset: &i64) -> bool {
+    *offset == 0
+}
+
 /// A partition as a controller's step leaves it.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub struct Change {
@@ -119,6 +123,9 @@ pub struct IsrMember {
 pub struct RecoveredLog {
     /// Which partition.
     pub tp: TopicPartition,
+    /// The log start offset.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub log_start: i64,
     /// The log end offset.
     pub log_end: i64,
     /// The high watermark: the checkpoint, at most `log_end`.
@@ -152,6 +159,8 @@ pub enum FetchEffect {
     Appended,
     /// The log was cut where it diverged.
     Truncated,
+    /// The leader's log starts above the end of this one, which is emptied and begins anew there.
+    BegunAnew,
     /// An error, or a response to a request that is no longer the current one: dropped.
     Ignored,
 }
@@ -258,6 +267,13 @@ pub enum Event {
         /// The partitions that changed: all of the topic if min.insync.replicas did.
         changes: Vec<Change>,
     },
+    /// The controller deletes a topic. Nothing is promised of its partitions from here on: their stories end.
+    DeleteTopic {
+        /// The topic.
+        topic: TopicId,
+        /// Where in the metadata log.
+        metadata_offset: i64,
+    },
     /// The controller moves the leadership of a partition, on request.
     Elect {
         /// Whoever asked allows a leader that is in neither ISR nor ELR, if the partition has none (ElectLeaders UNCLEAN).
@@ -351,6 +367,14 @@ pub enum Event {
         tp: TopicPartition,
         /// The new one.
         high_watermark: i64,
+    },
+    /// The log of a replica starts later: what is below is deleted, or will be. Retention and DeleteRecords do so at a leader, and a
+    /// follower goes after its leader, or by its own retention.
+    LogStart {
+        /// Which partition.
+        tp: TopicPartition,
+        /// The new one: above the one before, at most the replica's high watermark.
+        log_start: i64,
     },
     /// A leader answers a consumer's fetch with records.
     Read {
@@ -460,6 +484,7 @@ impl Event {
             Event::ShutDown { .. } => "shut-down",
             Event::Reassign { .. } => "reassign",
             Event::Configure { .. } => "configure",
+            Event::DeleteTopic { .. } => "delete-topic",
             Event::Elect { .. } => "elect",
             Event::AlterPartition { .. } => "alter-partition",
             Event::Apply { .. } => "apply",
@@ -468,6 +493,7 @@ impl Event {
             Event::Duplicate { .. } => "duplicate",
             Event::Ack { .. } => "ack",
             Event::HighWatermark { .. } => "high-watermark",
+            Event::LogStart { .. } => "log-start",
             Event::Read { .. } => "read",
             Event::Fetch { .. } => "fetch",
             Event::Receive { .. } => "receive",
@@ -487,7 +513,8 @@ impl Event {
             | Event::Fence { .. }
             | Event::Unfence { .. }
             | Event::ShutDown { .. }
-            | Event::Configure { .. } => None,
+            | Event::Configure { .. }
+            | Event::DeleteTopic { .. } => None,
             Event::Elect { change, .. } | Event::Reassign { change, .. } => Some(change.tp),
             Event::Create { tp, .. }
             | Event::AlterPartition { tp, .. }
@@ -497,6 +524,7 @@ impl Event {
             | Event::Duplicate { tp, .. }
             | Event::Ack { tp, .. }
             | Event::HighWatermark { tp, .. }
+            | Event::LogStart { tp, .. }
             | Event::Read { tp, .. }
             | Event::Fetch { tp, .. }
             | Event::Receive { tp, .. }

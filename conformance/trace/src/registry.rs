@@ -115,6 +115,8 @@ registry! {
         LeaderForgetsFollowers = "leader.forgets-followers", Judge::Model, "KIP-320, Partition.makeLeader";
         /// The high watermark is at most the log end of every replica that counts.
         HighWatermarkReplicated = "high-watermark.replicated", Judge::Model, "Partition.maybeIncrementLeaderHW";
+        /// The start of a log never passes its high watermark.
+        LogStartBelowHighWatermark = "log-start.below-high-watermark", Judge::Test, "KAFKA-5634, UnifiedLog.maybeIncrementLogStartOffset";
         /// Until the outcome of a proposed ISR is known, the replicas of both the old and the new ISR count.
         HighWatermarkMaximalIsr = "high-watermark.maximal-isr", Judge::Model, "KIP-497";
         /// The high watermark stands still while the committed ISR is smaller than min.insync.replicas.

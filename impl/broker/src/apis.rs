@@ -1,33 +1,24 @@
-//! The client APIs that only look things up: versions, metadata, offsets, epochs, producer ids, coordinators.
+//! The client APIs that only look things up: versions, offsets, epochs, producer ids, coordinators.
 
-use std::sync::Arc;
-use std::time::Duration;
+use std::collections::BTreeSet;
 
-use bellwether_core::{MetadataImage, Topic};
-use bellwether_trace::{NodeId, TopicId};
+use bellwether_wire::messages::list_offsets_request::ListOffsetsPartition;
 use bellwether_wire::messages::{
-    self, ApiVersionsResponse, CreateTopicsRequest, CreateTopicsResponse, InitProducerIdRequest,
-    InitProducerIdResponse, ListOffsetsRequest, ListOffsetsResponse, MetadataRequest, MetadataResponse,
+    self, ApiVersionsResponse, InitProducerIdRequest, InitProducerIdResponse, ListOffsetsRequest, ListOffsetsResponse,
     OffsetForLeaderEpochRequest, OffsetForLeaderEpochResponse,
 };
-use bellwether_wire::{ResponseError, ResponseKind, SUPPORTED, StrBytes, Uuid};
-use messages::api_versions_response::ApiVersion;
-use messages::metadata_response::{MetadataResponseBroker, MetadataResponsePartition, MetadataResponseTopic};
-use messages::{BrokerId, TopicName};
+use bellwether_wire::{ResponseError, ResponseKind, SUPPORTED, StrBytes};
+use messages::api_versions_response::{ApiVersion, FinalizedFeatureKey, SupportedFeatureKey};
 
 use crate::broker::Broker;
-use crate::groups::OFFSETS_TOPIC;
 use crate::link::next_producer_id;
-use crate::store::CLUSTER_ID;
 
-/// Not computed: authorisation is not there yet (Kafka's Integer.MIN_VALUE).
-const NO_OPERATIONS: i32 = i32::MIN;
-/// A client that creates a topic is answered when this broker knows it too, but it does not wait for longer than this.
-const KNOWN_WITHIN: Duration = Duration::from_millis(1000);
 /// ListOffsets' names for places that are not times.
 const LATEST: i64 = -1;
 const EARLIEST: i64 = -2;
 const MAX_TIMESTAMP: i64 = -3;
+const EARLIEST_LOCAL: i64 = -4;
+const LATEST_TIERED: i64 = -5;
 
 /// The versions that a broker advertises.
 pub(crate) fn api_versions() -> Vec<ApiVersion> {
@@ -40,152 +31,68 @@ pub(crate) fn api_versions() -> Vec<ApiVersion> {
     SUPPORTED.iter().map(row).collect()
 }
 
-/// ApiVersions.
-pub(crate) fn api_versions_response() -> ResponseKind {
+/// A feature that brokers agree on (KIP-584): the levels that are supported, and the one in force, 0 for none.
+struct Feature {
+    name: &'static str,
+    levels: (i16, i16),
+    finalized: i16,
+}
+
+/// `MetadataVersion.IBP_4_1_IV1`: what a broker of Kafka 4.1 has. Ours has a metadata log of its own, and clients do nothing with
+/// the number.
+const METADATA_VERSION: i16 = 27;
+
+/// What is said of features. There are no transactions, so that no client may use their second version (KIP-890).
+fn features(elr: bool) -> [Feature; 5] {
+    [
+        Feature { name: "metadata.version", levels: (7, METADATA_VERSION), finalized: METADATA_VERSION },
+        Feature { name: "kraft.version", levels: (0, 0), finalized: 0 },
+        // Groups of the consumer protocol (KIP-848).
+        Feature { name: "group.version", levels: (0, 1), finalized: 1 },
+        Feature { name: "transaction.version", levels: (0, 0), finalized: 0 },
+        Feature { name: "eligible.leader.replicas.version", levels: (0, 1), finalized: i16::from(elr) },
+    ]
+}
+
+/// ApiVersions. Features come with version 3; those that begin with level 0 with version 4 only (KAFKA-17492).
+/// The epoch of the finalized ones is the offset of the metadata log.
+pub(crate) fn api_versions_response(version: i16, elr: bool, metadata_offset: i64) -> ResponseKind {
     let mut body = ApiVersionsResponse::default();
     body.api_keys = api_versions();
+    if version < 3 {
+        return body.into();
+    }
+    for Feature { name, levels: (least, most), finalized } in features(elr) {
+        let name = StrBytes::from_static_str(name);
+        if least > 0 || version >= 4 {
+            let mut supported = SupportedFeatureKey::default();
+            (supported.name, supported.min_version, supported.max_version) = (name.clone(), least, most);
+            body.supported_features.push(supported);
+        }
+        if finalized > 0 {
+            let mut level = FinalizedFeatureKey::default();
+            (level.name, level.min_version_level, level.max_version_level) = (name, finalized, finalized);
+            body.finalized_features.push(level);
+        }
+    }
+    body.finalized_features_epoch = metadata_offset;
     body.into()
 }
 
-/// Metadata: topics by name, by id, or all. A topic that is not there is created if both sides want it.
-pub(crate) async fn metadata(broker: &Arc<Broker>, version: i16, request: &MetadataRequest) -> MetadataResponse {
-    if broker.config.auto_create && request.allow_auto_topic_creation {
-        let missing: Vec<TopicName> = {
-            let image = broker.image.read();
-            let named = request.topics.iter().flatten().filter_map(|t| t.name.clone());
-            named.filter(|n| image.topic_named(n).is_none()).collect()
-        };
-        if !missing.is_empty() {
-            auto_create(broker, missing).await;
-        }
-    }
-    let image = broker.image.read();
-    let mut response = MetadataResponse::default();
-    for (id, b) in image.brokers().iter().filter(|(_, b)| !b.fenced) {
-        let mut node = MetadataResponseBroker::default();
-        node.node_id = BrokerId(*id);
-        (node.host, node.port) = (StrBytes::from(b.host.clone()), i32::from(b.port));
-        node.rack = b.rack.clone().map(StrBytes::from);
-        response.brokers.push(node);
-    }
-    response.cluster_id = Some(StrBytes::from_static_str(CLUSTER_ID));
-    // As with KRaft: any live broker, since all pass requests for the controller on.
-    response.controller_id = response.brokers.first().map_or(BrokerId(-1), |b| b.node_id);
-    response.cluster_authorized_operations = NO_OPERATIONS;
-    let all = match &request.topics {
-        None => true,
-        Some(topics) => version == 0 && topics.is_empty(),
-    };
-    if all {
-        response.topics = image.topics_by_name().map(|topic| describe(&image, topic)).collect();
-        return response;
-    }
-    for asked in request.topics.iter().flatten() {
-        let found = match &asked.name {
-            Some(name) => image.topic_named(name),
-            None => image.topic(TopicId(asked.topic_id.as_u128())),
-        };
-        response.topics.push(match found {
-            Some(topic) => describe(&image, topic),
-            None => {
-                let mut topic = MetadataResponseTopic::default();
-                let error = match &asked.name {
-                    Some(name) if !is_valid_name(name) => ResponseError::InvalidTopicException,
-                    Some(_) => ResponseError::UnknownTopicOrPartition,
-                    None => ResponseError::UnknownTopicId,
-                };
-                topic.error_code = error.code();
-                topic.topic_id = asked.topic_id;
-                // Before version 12 the name may not be null.
-                topic.name = asked.name.clone().or_else(|| (version < 12).then(TopicName::default));
-                topic.topic_authorized_operations = NO_OPERATIONS;
-                topic
-            }
-        });
-    }
-    response
-}
-
-fn describe(image: &MetadataImage, topic: &Topic) -> MetadataResponseTopic {
-    let mut response = MetadataResponseTopic::default();
-    response.name = Some(TopicName(StrBytes::from(topic.name.clone())));
-    response.topic_id = Uuid::from_u128(topic.id.0);
-    response.is_internal = topic.name == OFFSETS_TOPIC;
-    response.topic_authorized_operations = NO_OPERATIONS;
-    let ids = |nodes: &[NodeId]| nodes.iter().copied().map(BrokerId).collect::<Vec<_>>();
-    for (index, state) in &topic.partitions {
-        let mut partition = MetadataResponsePartition::default();
-        partition.partition_index = *index;
-        partition.error_code = if state.leader.is_none() { ResponseError::LeaderNotAvailable.code() } else { 0 };
-        partition.leader_id = BrokerId(state.leader.unwrap_or(-1));
-        partition.leader_epoch = state.leader_epoch;
-        partition.replica_nodes = ids(&state.replicas);
-        partition.isr_nodes = ids(&state.isr);
-        partition.offline_replicas =
-            state.replicas.iter().filter(|r| !image.unfenced(**r)).copied().map(BrokerId).collect();
-        response.partitions.push(partition);
-    }
-    response
-}
-
-/// What Kafka's `Topic.validate` lets through; only for the right error, the controller decides.
-fn is_valid_name(name: &str) -> bool {
-    let legal = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
-    !name.is_empty() && name.len() <= 249 && name != "." && name != ".." && name.chars().all(legal)
-}
-
-async fn auto_create(broker: &Arc<Broker>, names: Vec<TopicName>) {
-    let topic = |name: TopicName| {
-        let mut topic = messages::create_topics_request::CreatableTopic::default();
-        topic.name = name;
-        (topic.num_partitions, topic.replication_factor) = (-1, -1);
-        topic
-    };
-    let mut request = CreateTopicsRequest::default();
-    request.topics = names.into_iter().filter(|n| is_valid_name(n)).map(topic).collect();
-    request.timeout_ms = KNOWN_WITHIN.as_millis() as i32;
-    if !request.topics.is_empty() {
-        create_topics(broker, &request).await;
-    }
-}
-
-/// CreateTopics, by the controller. What was created is known here when the answer goes out, so that the client finds it.
-pub(crate) async fn create_topics(broker: &Arc<Broker>, request: &CreateTopicsRequest) -> CreateTopicsResponse {
-    let response = match &broker.local_controller {
-        Some(controller) => Some(controller.create_topics(request)),
-        None => match broker.link.call(7, request.clone()).await {
-            Ok(ResponseKind::CreateTopics(response)) => Some(response),
-            _ => None,
-        },
-    };
-    let Some(response) = response else {
-        let mut response = CreateTopicsResponse::default();
-        for topic in &request.topics {
-            let mut result = messages::create_topics_response::CreatableTopicResult::default();
-            result.name = topic.name.clone();
-            result.error_code = ResponseError::NotController.code();
-            response.topics.push(result);
-        }
-        return response;
-    };
-    let exists = ResponseError::TopicAlreadyExists.code();
-    let names: Vec<_> =
-        response.topics.iter().filter(|t| [0, exists].contains(&t.error_code)).map(|t| t.name.clone()).collect();
-    if !request.validate_only && !names.is_empty() {
-        let mut offset = broker.image_offset.subscribe();
-        let known = offset.wait_for(|_| {
-            let image = broker.image.read();
-            names.iter().all(|name| image.topic_named(name).is_some())
-        });
-        let _ = tokio::time::timeout(KNOWN_WITHIN, known).await;
-    }
-    response
-}
-
-/// ListOffsets: the latest, the earliest, the first at or after a time, or the one with the largest timestamp.
-pub(crate) fn list_offsets(broker: &Broker, request: &ListOffsetsRequest) -> ListOffsetsResponse {
+/// ListOffsets: the latest, the earliest, the first at or after a time, or the one with the largest timestamp; and where the local
+/// log begins and the remote one ends, which is as without tiered storage. UNSUPPORTED_VERSION for a name that the version does
+/// not have, INVALID_REQUEST for a partition that is named twice.
+pub(crate) fn list_offsets(broker: &Broker, version: i16, request: &ListOffsetsRequest) -> ListOffsetsResponse {
     use messages::list_offsets_response::{ListOffsetsPartitionResponse, ListOffsetsTopicResponse};
     let mut response = ListOffsetsResponse::default();
+    let mut seen = BTreeSet::new();
+    let mut twice = BTreeSet::new();
+    for (topic, partition) in request.topics.iter().flat_map(|t| t.partitions.iter().map(move |p| (t, p))) {
+        let tp = (topic.name.as_str(), partition.partition_index);
+        if !seen.insert(tp) {
+            twice.insert(tp);
+        }
+    }
     for asked in &request.topics {
         let mut topic = ListOffsetsTopicResponse::default();
         topic.name = asked.name.clone();
@@ -193,34 +100,64 @@ pub(crate) fn list_offsets(broker: &Broker, request: &ListOffsetsRequest) -> Lis
             let mut answer = ListOffsetsPartitionResponse::default();
             answer.partition_index = partition.partition_index;
             (answer.offset, answer.timestamp, answer.leader_epoch) = (-1, -1, -1);
-            let found = broker.replica_by_name(&asked.name, partition.partition_index).and_then(|replica| {
-                replica.ask(partition.current_leader_epoch, |p, log| {
-                    let epoch_at = |offset| p.epochs().epoch_at(offset).unwrap_or(-1);
-                    let lookup = match partition.timestamp {
-                        LATEST => {
-                            let latest = p.latest_offset()?;
-                            return Ok(Some((latest, -1, p.leader_epoch())));
-                        }
-                        EARLIEST => return Ok(Some((p.log_start(), -1, epoch_at(p.log_start())))),
-                        MAX_TIMESTAMP => log.max_timestamp(),
-                        timestamp if timestamp >= 0 => log.offset_for_timestamp(timestamp),
-                        _ => return Err(ResponseError::UnsupportedVersion),
-                    };
-                    let latest = p.latest_offset()?;
-                    let found = lookup.map_err(|_| ResponseError::KafkaStorageError)?;
-                    Ok(found.filter(|f| f.offset < latest).map(|f| (f.offset, f.timestamp, f.leader_epoch)))
-                })
-            });
+            let unsupported = match partition.timestamp {
+                EARLIEST..0 => false,
+                MAX_TIMESTAMP => version < 7,
+                EARLIEST_LOCAL => version < 8,
+                LATEST_TIERED => version < 9,
+                timestamp => timestamp < 0,
+            };
+            let found = if twice.contains(&(asked.name.as_str(), partition.partition_index)) {
+                Err(ResponseError::InvalidRequest)
+            } else if unsupported {
+                Err(ResponseError::UnsupportedVersion)
+            } else {
+                find_offset(broker, request, &asked.name, partition)
+            };
             match found {
                 Ok(Some(found)) => (answer.offset, answer.timestamp, answer.leader_epoch) = found,
                 Ok(None) => {}
                 Err(error) => answer.error_code = error.code(),
+            }
+            if version < 4 {
+                // Not there yet: the default, or the answer cannot be encoded.
+                answer.leader_epoch = -1;
             }
             topic.partitions.push(answer);
         }
         response.topics.push(topic);
     }
     response
+}
+
+/// Offset, timestamp and leader epoch.
+type Found = Option<(i64, i64, i32)>;
+
+fn find_offset(
+    broker: &Broker,
+    request: &ListOffsetsRequest,
+    topic: &str,
+    partition: &ListOffsetsPartition,
+) -> Result<Found, ResponseError> {
+    let replica = broker.replica_by_name(topic, partition.partition_index)?;
+    replica.ask(partition.current_leader_epoch, |p, log| {
+        let epoch_at = |offset| p.epochs().epoch_at(offset).unwrap_or(-1);
+        let lookup = match partition.timestamp {
+            LATEST => {
+                let latest = p.latest_offset()?;
+                // A replica sees all of the log, a consumer what is committed.
+                let latest = if request.replica_id.0 == -1 { latest } else { p.log_end() };
+                return Ok(Some((latest, -1, p.leader_epoch())));
+            }
+            EARLIEST | EARLIEST_LOCAL => return Ok(Some((p.log_start(), -1, epoch_at(p.log_start())))),
+            LATEST_TIERED => return Ok(None),
+            MAX_TIMESTAMP => log.max_timestamp(),
+            timestamp => log.offset_for_timestamp(timestamp),
+        };
+        let latest = p.latest_offset()?;
+        let found = lookup.map_err(|_| ResponseError::KafkaStorageError)?;
+        Ok(found.filter(|f| f.offset < latest).map(|f| (f.offset, f.timestamp, f.leader_epoch)))
+    })
 }
 
 /// OffsetForLeaderEpoch: where an epoch ends in the leader's log (KIP-320).
@@ -253,12 +190,17 @@ pub(crate) fn offset_for_leader_epoch(
     response
 }
 
-/// InitProducerId, for producers without transactions.
+/// InitProducerId, for producers without transactions. INVALID_REQUEST for an empty transactional id, and for half of a producer
+/// id and epoch.
 pub(crate) async fn init_producer_id(broker: &Broker, request: &InitProducerIdRequest) -> InitProducerIdResponse {
     let mut response = InitProducerIdResponse::default();
-    let id = match request.transactional_id {
+    let half = (request.producer_id.0 == -1) != (request.producer_epoch == -1);
+    let id = match &request.transactional_id {
+        Some(id) if id.is_empty() => Err(ResponseError::InvalidRequest),
+        _ if half => Err(ResponseError::InvalidRequest),
         // There is no transaction coordinator on any node.
         Some(_) => Err(ResponseError::NotCoordinator),
+        // Whatever id it had: it gets a new one (`TransactionCoordinator.handleInitProducerId`).
         None => next_producer_id(broker).await,
     };
     match id {

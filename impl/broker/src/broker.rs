@@ -7,16 +7,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-use bellwether_core::{MetadataImage, Partition, TopicDefaults};
+use bellwether_core::{FetchSessions, MetadataImage, Partition, Topic, TopicDefaults};
+use bellwether_sync::Budget;
 use bellwether_trace::{RecoveredLog, TopicId, TopicPartition};
 use bellwether_wire::messages::ApiKey;
-use bellwether_wire::{ResponseError, ResponseKind, encode_response};
+use bellwether_wire::{ResponseError, ResponseKind, Uuid, encode_response};
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
-use crate::clock::Clock;
+use crate::clock::{Clock, wall_ms};
 use crate::config::{Config, HostPort};
 use crate::controller::ControllerNode;
 use crate::error::StartError;
@@ -25,9 +26,10 @@ use crate::fetcher::Fetchers;
 use crate::groups::{Groups, OFFSETS_TOPIC};
 use crate::lifecycle::{self, Signal};
 use crate::link::ControllerLink;
-use crate::replica::{Flush, Outgoing, Replica};
+use crate::replica::{Outgoing, Replica};
 use crate::sink::TraceSink;
 use crate::store::{Checkpoint, Found, Store};
+use crate::topic::TopicSettings;
 
 pub(crate) struct Broker {
     pub(crate) config: Config,
@@ -52,8 +54,13 @@ pub(crate) struct Broker {
     pub(crate) signals: mpsc::UnboundedSender<Signal>,
     pub(crate) producer_ids: tokio::sync::Mutex<Range<i64>>,
     pub(crate) followers: Followers,
+    pub(crate) fetch_sessions: Mutex<FetchSessions>,
+    /// Records in answers that are not taken yet: bellwether.answers.max.bytes.
+    pub(crate) answers: Arc<Budget>,
     pub(crate) groups: Groups,
     replicas: RwLock<HashMap<TopicPartition, Arc<Replica>>>,
+    /// What is in force for each topic with a replica here.
+    settings: Mutex<HashMap<TopicId, Known>>,
     /// Held while partitions are told of the image: what is older may not come after what is newer, or a replica that is
     /// removed would be made again.
     telling: Mutex<()>,
@@ -61,6 +68,9 @@ pub(crate) struct Broker {
     out: mpsc::UnboundedSender<Outgoing>,
     tasks: Mutex<JoinSet<()>>,
 }
+
+/// A topic's settings, and the configurations that they were made of.
+type Known = (BTreeMap<String, String>, Arc<TopicSettings>);
 
 /// The ends of a broker's queues, for its tasks.
 pub(crate) struct Queues {
@@ -87,10 +97,12 @@ impl Broker {
         // The marker proves nothing about a log that was not closed, or is not as it was left (KIP-966).
         let previous_epoch = marked.filter(|_| found.iter().all(|f| f.clean)).unwrap_or(-1);
         let mut replicas = HashMap::new();
+        // Until the metadata says what their topics have set.
+        let settings = Arc::new(TopicSettings::of(&config, &BTreeMap::new()));
         for Found { topic, tp, log, recovered, clean: _ } in found {
             let partition = Partition::new(tp, config.node_id, recovered, config.rules);
-            let flush = flush_of(&config, &BTreeMap::new());
-            let replica = Replica::new(topic.into(), config.node_id, partition, log, flush, sink.clone(), out.clone());
+            let (topic, settings) = (topic.into(), settings.clone());
+            let replica = Replica::new(topic, config.node_id, partition, log, settings, sink.clone(), out.clone());
             replicas.insert(tp, replica);
         }
         let defaults = TopicDefaults { min_isr: config.min_isr, unclean: config.unclean_election, elr: config.elr };
@@ -108,8 +120,11 @@ impl Broker {
             signals,
             producer_ids: tokio::sync::Mutex::new(0..0),
             followers: Followers::default(),
+            fetch_sessions: Mutex::new(FetchSessions::new(config.fetch_sessions)),
+            answers: Budget::new(config.answers_max_bytes, false),
             groups: Groups::new(&config),
             replicas: RwLock::new(replicas),
+            settings: Mutex::default(),
             telling: Mutex::new(()),
             store,
             out,
@@ -135,6 +150,8 @@ impl Broker {
         self.spawn(carry_outgoing(self.clone(), queues.out));
         self.spawn(tick(self.clone()));
         self.spawn(checkpoint(self.clone()));
+        self.spawn(clean(self.clone()));
+        self.spawn(expire_producers(self.clone()));
         if self.config.log_dir.is_some() {
             self.spawn(flush(self.clone()));
         }
@@ -206,19 +223,35 @@ impl Broker {
         Err(if known { ResponseError::NotLeaderOrFollower } else { ResponseError::UnknownTopicOrPartition })
     }
 
+    /// The replica of a partition that a request names by its topic's id, or by its name.
+    pub(crate) fn replica_of(
+        &self,
+        by_id: bool,
+        name: &str,
+        id: Uuid,
+        partition: i32,
+    ) -> Result<Arc<Replica>, ResponseError> {
+        match by_id {
+            true => self.replica_by_id(TopicPartition { topic: TopicId(id.as_u128()), partition }),
+            false => self.replica_by_name(name, partition),
+        }
+    }
+
     /// Tells partitions what the image says of them: those of `only` that have a replica here, or all. A partition that is new
     /// here is made, and one that belongs to other brokers only is given up.
     pub(crate) fn tell_partitions(&self, only: Option<&BTreeSet<TopicPartition>>) {
         let node = self.config.node_id;
         let _telling = self.telling.lock();
         let here: BTreeSet<TopicPartition> = self.replicas.read().keys().copied().collect();
+        // First, since a new topic may have the name, and wants the folders.
+        self.delete_replicas(only.unwrap_or(&here));
         let deltas: BTreeMap<TopicPartition, _> = {
             let image = self.image.read();
             let delta = |tp: TopicPartition| {
                 let delta = image.delta(tp)?;
                 let topic = image.topic(tp.topic)?;
                 let concerned = delta.state.replicas.contains(&node) || here.contains(&tp);
-                concerned.then(|| (tp, (topic.name.clone(), flush_of(&self.config, &topic.configs), delta)))
+                concerned.then(|| (tp, (topic.name.clone(), self.settings_of(topic), delta)))
             };
             match only {
                 Some(only) => only.iter().copied().filter_map(delta).collect(),
@@ -226,10 +259,10 @@ impl Broker {
             }
         };
         let now = self.clock.now();
-        for (tp, (topic, flush, delta)) in deltas {
-            match self.replica_or_new(&topic, tp) {
+        for (tp, (topic, settings, delta)) in deltas {
+            match self.replica_or_new(&topic, tp, &settings) {
                 Ok(replica) => {
-                    replica.set_flush(flush);
+                    replica.set_topic(&settings);
                     let removed = replica.apply(now, &delta);
                     if topic == OFFSETS_TOPIC {
                         let _ = self.out.send(Outgoing::Coordinate(replica.clone()));
@@ -248,7 +281,59 @@ impl Broker {
         }
     }
 
-    fn replica_or_new(&self, topic: &str, tp: TopicPartition) -> Result<Arc<Replica>, bellwether_log::LogError> {
+    /// Gives up the replicas among these whose topic was deleted. A log of whose topic the metadata log says nothing is left
+    /// alone: that it was deleted would have to stand there.
+    fn delete_replicas(&self, among: &BTreeSet<TopicPartition>) {
+        let gone: Vec<_> = {
+            let (image, replicas) = (self.image.read(), self.replicas.read());
+            let gone = among.iter().filter(|tp| image.is_deleted(tp.topic));
+            gone.filter_map(|tp| replicas.get(tp).cloned()).collect()
+        };
+        if gone.is_empty() {
+            return;
+        }
+        for replica in &gone {
+            if replica.delete() {
+                self.replicas.write().remove(&replica.tp);
+            }
+        }
+        self.write_checkpoint();
+    }
+
+    /// Tells the replicas of topics whose configuration changed.
+    pub(crate) fn tell_topics(&self, topics: &BTreeSet<TopicId>) {
+        let image = self.image.read();
+        let settings: HashMap<_, _> =
+            topics.iter().filter_map(|id| Some((*id, self.settings_of(image.topic(*id)?)))).collect();
+        drop(image);
+        for (tp, replica) in self.replicas.read().iter() {
+            if let Some(settings) = settings.get(&tp.topic) {
+                replica.set_topic(settings);
+            }
+        }
+    }
+
+    fn settings_of(&self, topic: &Topic) -> Arc<TopicSettings> {
+        let mut known = self.settings.lock();
+        if let Some((_, settings)) = known.get(&topic.id).filter(|(configs, _)| *configs == topic.configs) {
+            return settings.clone();
+        }
+        let settings = Arc::new(TopicSettings::of(&self.config, &topic.configs));
+        known.insert(topic.id, (topic.configs.clone(), settings.clone()));
+        settings
+    }
+
+    /// All replicas on this broker.
+    pub(crate) fn all_replicas(&self) -> Vec<Arc<Replica>> {
+        self.replicas.read().values().cloned().collect()
+    }
+
+    fn replica_or_new(
+        &self,
+        topic: &str,
+        tp: TopicPartition,
+        settings: &Arc<TopicSettings>,
+    ) -> Result<Arc<Replica>, bellwether_log::LogError> {
         if let Some(replica) = self.replicas.read().get(&tp) {
             return Ok(replica.clone());
         }
@@ -258,8 +343,8 @@ impl Broker {
         }
         let (log, recovered) = self.store.create(topic, tp)?;
         let partition = Partition::new(tp, self.config.node_id, recovered, self.config.rules);
-        let (node, flush) = (self.config.node_id, flush_of(&self.config, &BTreeMap::new()));
-        let replica = Replica::new(topic.into(), node, partition, log, flush, self.sink.clone(), self.out.clone());
+        let (node, settings) = (self.config.node_id, settings.clone());
+        let replica = Replica::new(topic.into(), node, partition, log, settings, self.sink.clone(), self.out.clone());
         replicas.insert(tp, replica.clone());
         Ok(replica)
     }
@@ -337,17 +422,40 @@ async fn tick(broker: Arc<Broker>) {
     }
 }
 
-/// When the logs of a topic with these configurations are flushed.
-fn flush_of(config: &Config, own: &BTreeMap<String, String>) -> Flush {
-    // What cannot be read was not taken in: never.
-    let value = |name| config.topic_value(own, name).parse().unwrap_or(u64::MAX);
-    Flush { messages: value("flush.messages").max(1), ms: value("flush.ms") }
+fn every(ms: u64) -> tokio::time::Interval {
+    let mut interval = tokio::time::interval(Duration::from_millis(ms.max(1)));
+    interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    interval
+}
+
+/// Looks for what retention takes away, as often as log.retention.check.interval.ms says (LogManager.cleanupLogs).
+async fn clean(broker: Arc<Broker>) {
+    tokio::time::sleep(Duration::from_millis(broker.config.initial_task_delay_ms)).await;
+    let mut interval = every(broker.config.retention_check_ms);
+    loop {
+        interval.tick().await;
+        let (now, replicas) = (wall_ms(), broker.all_replicas());
+        // Files are deleted here: nobody else waits for that.
+        let _ = tokio::task::spawn_blocking(move || replicas.iter().for_each(|r| r.clean(now))).await;
+    }
+}
+
+/// Forgets producers that have been silent for producer.id.expiration.ms.
+async fn expire_producers(broker: Arc<Broker>) {
+    let mut interval = every(broker.config.producer_expiration_check_ms);
+    let idle = i64::try_from(broker.config.producer_expiration_ms).unwrap_or(i64::MAX);
+    interval.tick().await;
+    loop {
+        interval.tick().await;
+        let before = wall_ms().saturating_sub(idle);
+        broker.all_replicas().iter().for_each(|r| r.expire_producers(before));
+    }
 }
 
 /// Flushes logs whose flush.ms is over, a second late at worst. Kafka looks as often as log.flush.scheduler.interval.ms says, which is
 /// never unless somebody sets it.
 async fn flush(broker: Arc<Broker>) {
-    let default = flush_of(&broker.config, &BTreeMap::new()).ms;
+    let default = TopicSettings::of(&broker.config, &BTreeMap::new()).flush.ms;
     let mut interval = tokio::time::interval(Duration::from_millis(default.clamp(1, 1_000)));
     interval.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {

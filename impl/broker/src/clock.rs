@@ -1,8 +1,13 @@
-//! The node's monotonic clock: the only place where the broker reads one.
+//! The node's clocks: the only place where the broker reads one.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bellwether_core::Millis;
+
+/// The time of the day, in ms since 1970: what records bear, and nothing waits for.
+pub(crate) fn wall_ms() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| i64::try_from(d.as_millis()).unwrap_or(i64::MAX))
+}
 
 /// Milliseconds since the node started.
 #[derive(Clone, Copy, Debug)]

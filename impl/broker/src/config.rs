@@ -88,6 +88,9 @@ pub struct Config {
     pub auto_rebalance: bool,
     pub rebalance_secs: u64,
     pub auto_create: bool,
+    pub delete_topics: bool,
+    pub partition_limit: i32,
+    pub fetch_sessions: usize,
     pub session_timeout_ms: u64,
     pub heartbeat_ms: u64,
     pub replica_lag_ms: u64,
@@ -100,7 +103,18 @@ pub struct Config {
     pub segment_bytes: usize,
     pub flush_interval_messages: u64,
     pub checkpoint_ms: u64,
+    pub retention_check_ms: u64,
+    pub initial_task_delay_ms: u64,
+    pub producer_expiration_ms: u64,
+    pub producer_expiration_check_ms: u64,
     pub request_max_bytes: usize,
+    pub queued_max_request_bytes: i64,
+    pub max_connections: usize,
+    pub max_connections_per_ip: usize,
+    pub max_connections_per_ip_overrides: Vec<(String, usize)>,
+    pub connections_max_idle_ms: i64,
+    pub connection_stall_ms: u64,
+    pub answers_max_bytes: usize,
     pub run_id: Option<String>,
     pub rules: Rules,
     /// What was given by name, also where no field holds it.
@@ -127,6 +141,9 @@ impl Default for Config {
             auto_rebalance: true,
             rebalance_secs: 300,
             auto_create: true,
+            delete_topics: true,
+            partition_limit: 2_000,
+            fetch_sessions: 1_000,
             session_timeout_ms: 9_000,
             heartbeat_ms: 2_000,
             replica_lag_ms: 30_000,
@@ -139,7 +156,18 @@ impl Default for Config {
             segment_bytes: 1 << 30,
             flush_interval_messages: i64::MAX as u64,
             checkpoint_ms: 5_000,
+            retention_check_ms: 300_000,
+            initial_task_delay_ms: 30_000,
+            producer_expiration_ms: 86_400_000,
+            producer_expiration_check_ms: 600_000,
             request_max_bytes: 100 << 20,
+            queued_max_request_bytes: -1,
+            max_connections: i32::MAX as usize,
+            max_connections_per_ip: i32::MAX as usize,
+            max_connections_per_ip_overrides: Vec::new(),
+            connections_max_idle_ms: 600_000,
+            connection_stall_ms: 60_000,
+            answers_max_bytes: 32 << 20,
             run_id: None,
             rules: Rules::all(),
             given: BTreeMap::new(),
@@ -259,10 +287,15 @@ impl Config {
     pub fn read_file(&mut self, path: &Path) -> Result<(), ConfigError> {
         let bad = |why: String| ConfigError(format!("{}: {why}", path.display()));
         let text = std::fs::read_to_string(path).map_err(|e| bad(e.to_string()))?;
+        self.read_text(&text).map_err(|e| bad(e.to_string()))
+    }
+
+    /// Reads what such a file says.
+    pub fn read_text(&mut self, text: &str) -> Result<(), ConfigError> {
         for (i, line) in text.lines().enumerate() {
             let line = line.trim();
             if !line.is_empty() && !line.starts_with(['#', '!']) {
-                self.set_pair(line).map_err(|e| bad(format!("line {}: {e}", i + 1)))?;
+                self.set_pair(line).map_err(|e| ConfigError(format!("line {}: {e}", i + 1)))?;
             }
         }
         Ok(())
@@ -288,6 +321,8 @@ impl Config {
 }
 
 fn unknown(key: &str) -> ConfigError {
+    // No name of Kafka's is near to one of hundreds of letters, and looking for one takes time.
+    let key = key.get(..key.len().min(100)).unwrap_or("?");
     let near = BROKER_CONFIGS.iter().map(|row| row.name).min_by_key(|name| distance(name, key));
     let near = near.filter(|n| distance(n, key) * 3 <= key.len());
     let hint = near.map(|n| format!(", did you mean {n}?")).unwrap_or_default();
@@ -308,6 +343,7 @@ fn in_unit(value: String, unit: i64) -> String {
 }
 
 /// Edit distance, for the hint in an error message.
+#[allow(clippy::indexing_slicing, reason = "a row has one place more than b has bytes")]
 fn distance(a: &str, b: &str) -> usize {
     let mut row: Vec<usize> = (0..=b.len()).collect();
     for (i, x) in a.bytes().enumerate() {

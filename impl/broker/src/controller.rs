@@ -3,30 +3,28 @@
 //! There is one controller, in epoch 1. Brokers fetch its log with epochs and divergence all the same, so that a quorum can take its place.
 
 pub(crate) mod admin;
+mod topics;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bellwether_core::{
-    AlterPartition, Controller, ControllerConfig, CreateTopic, Decision, Heartbeat, MetadataImage, MetadataRecord,
-    Millis, Registration, TopicDefaults,
+    AlterPartition, Controller, ControllerConfig, Decision, Heartbeat, MetadataImage, MetadataRecord, Millis,
+    Registration, TopicDefaults,
 };
 use bellwether_log::{EpochCache, Log, LogConfig};
+use bellwether_sync::{Bell, Bells};
 use bellwether_trace::{ErrorCode, IsrMember, NodeId, TopicId, TopicPartition};
 use bellwether_wire::messages::{
     self, AllocateProducerIdsRequest, AllocateProducerIdsResponse, AlterPartitionRequest, AlterPartitionResponse,
     BrokerHeartbeatRequest, BrokerHeartbeatResponse, BrokerRegistrationRequest, BrokerRegistrationResponse,
-    CreateTopicsRequest, CreateTopicsResponse, FetchRequest,
+    FetchRequest,
 };
-use bellwether_wire::{
-    Batch, FetchPartition, FetchReply, FetchTopic, ResponseError, StrBytes, Uuid, batch, encode_fetch,
-};
+use bellwether_wire::{Batch, FetchPartition, FetchReply, FetchTopic, ResponseError, batch, encode_fetch};
 use bytes::Bytes;
 use parking_lot::Mutex;
-use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::bells::{Bell, Bells};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::error::StartError;
@@ -45,6 +43,7 @@ pub(crate) const CONTROLLER_EPOCH: i32 = 1;
 
 pub(crate) struct ControllerNode {
     pub(crate) node: NodeId,
+    config: Config,
     sink: Arc<TraceSink>,
     clock: Clock,
     inner: Mutex<Inner>,
@@ -54,9 +53,21 @@ struct Inner {
     controller: Controller,
     log: Log,
     epochs: EpochCache,
-    bells: Bells,
+    bells: Bells<NodeId>,
     /// The metadata log could not be written: nothing is decided any more.
     failed: bool,
+}
+
+/// A broker's fetch that waits. It takes its bell down also when the connection ends.
+struct WaitingBroker {
+    controller: Arc<ControllerNode>,
+    bell: Arc<Bell>,
+}
+
+impl Drop for WaitingBroker {
+    fn drop(&mut self) {
+        self.controller.inner.lock().bells.take_down(&self.bell);
+    }
 }
 
 impl ControllerNode {
@@ -91,7 +102,7 @@ impl ControllerNode {
             log.set_epochs(epochs.entries()).map_err(StartError::Metadata)?;
         }
         let inner = Inner { controller, log, epochs, bells: Bells::default(), failed: false };
-        Ok(ControllerNode { node: config.node_id, sink, clock, inner: Mutex::new(inner) })
+        Ok(ControllerNode { node: config.node_id, config: config.clone(), sink, clock, inner: Mutex::new(inner) })
     }
 
     /// Fences brokers whose session ended, for ever.
@@ -304,59 +315,6 @@ impl ControllerNode {
         response
     }
 
-    /// CreateTopics.
-    pub(crate) fn create_topics(&self, request: &CreateTopicsRequest) -> CreateTopicsResponse {
-        use messages::create_topics_response::{CreatableTopicConfigs, CreatableTopicResult};
-        let topic = |t: &messages::create_topics_request::CreatableTopic| CreateTopic {
-            name: t.name.to_string(),
-            id: TopicId(Uuid::new_v4().as_u128()),
-            num_partitions: t.num_partitions,
-            replication_factor: t.replication_factor,
-            assignments: t
-                .assignments
-                .iter()
-                .map(|a| (a.partition_index, a.broker_ids.iter().map(|id| id.0).collect()))
-                .collect(),
-            configs: t.configs.iter().map(|c| (c.name.to_string(), c.value.as_ref().map(|v| v.to_string()))).collect(),
-        };
-        let topics = request.topics.iter().map(topic).collect();
-        let outcome = self.decide(|c, _| c.create_topics(topics, request.validate_only));
-        let mut response = CreateTopicsResponse::default();
-        let mut outcomes = outcome.map(Vec::into_iter);
-        for topic in &request.topics {
-            let mut result = CreatableTopicResult::default();
-            result.name = topic.name.clone();
-            (result.num_partitions, result.replication_factor) = (-1, -1);
-            match &mut outcomes {
-                Err(error) => result.error_code = error.code(),
-                Ok(outcomes) => match outcomes.next() {
-                    Some(Ok(created)) => {
-                        if !request.validate_only {
-                            result.topic_id = Uuid::from_u128(created.id.0);
-                        }
-                        result.num_partitions = created.num_partitions;
-                        result.replication_factor = created.replication_factor;
-                        let config = |(name, value): (String, String)| {
-                            let mut config = CreatableTopicConfigs::default();
-                            (config.name, config.value) = (StrBytes::from(name), Some(StrBytes::from(value)));
-                            // DYNAMIC_TOPIC_CONFIG
-                            config.config_source = 1;
-                            config
-                        };
-                        result.configs = Some(created.configs.into_iter().map(config).collect());
-                    }
-                    Some(Err(refused)) => {
-                        result.error_code = refused.error.code();
-                        result.error_message = Some(StrBytes::from(refused.message));
-                    }
-                    None => result.error_code = ResponseError::UnknownServerError.code(),
-                },
-            }
-            response.topics.push(result);
-        }
-        response
-    }
-
     /// Fetch of the metadata log by a broker.
     pub(crate) fn fetch(
         self: &Arc<Self>,
@@ -377,21 +335,20 @@ impl ControllerNode {
             let lamport = lamport.map(|_| this.sink.stamp());
             encode_fetch(version, correlation_id, lamport, &reply).ok()
         };
-        let bell = Bell::new(Notify::new());
+        let bell = Arc::new(Bell::new());
         if let Some(partition) = self.read(epoch, offset, last, max, &bell) {
             return encode(partition).map_or(Answer::Close, Answer::Now);
         }
-        let this = self.clone();
+        let waiting = WaitingBroker { controller: self.clone(), bell };
         Answer::Later(Box::pin(async move {
+            let WaitingBroker { controller, bell } = &waiting;
             loop {
-                let rung = tokio::time::timeout_at(deadline, bell.notified()).await;
-                if let Some(partition) = this.read(epoch, offset, last, max, &bell) {
+                let rung = tokio::time::timeout_at(deadline, bell.heard()).await;
+                if let Some(partition) = controller.read(epoch, offset, last, max, bell) {
                     return encode(partition);
                 }
                 if rung.is_err() {
-                    let inner = &mut *this.inner.lock();
-                    inner.bells.take_down(&bell);
-                    let end = inner.log.end_offset();
+                    let end = controller.inner.lock().log.end_offset();
                     return encode(FetchPartition {
                         high_watermark: end,
                         last_stable_offset: end,
@@ -403,7 +360,7 @@ impl ControllerNode {
     }
 
     /// The answer to a fetch, none while there is nothing new: then the bell hangs.
-    fn read(&self, epoch: i32, offset: i64, last_epoch: i32, max: usize, bell: &Bell) -> Option<FetchPartition> {
+    fn read(&self, epoch: i32, offset: i64, last_epoch: i32, max: usize, bell: &Arc<Bell>) -> Option<FetchPartition> {
         let inner = &mut *self.inner.lock();
         let end = inner.log.end_offset();
         let start = inner.log.start_offset();

@@ -1,6 +1,6 @@
 //! DescribeConfigs, from what this broker knows (`ConfigHelper.scala`): every configuration that Kafka has, where its value comes from, and what stands behind it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bellwether_core::{ConfigKind, ConfigType, TOPIC_CONFIGS, TopicConfig, check_topic_name};
 use bellwether_wire::messages::describe_configs_request::DescribeConfigsResource;
@@ -37,7 +37,12 @@ pub(crate) fn describe_configs(broker: &Broker, request: &DescribeConfigsRequest
     // A type that Kafka does not know spoils the request.
     let known = [TOPIC, BROKER, BROKER_LOGGER, CLIENT_METRICS];
     let strange = request.resources.iter().find(|r| !known.contains(&r.resource_type));
+    let mut answered = BTreeSet::new();
     for resource in &request.resources {
+        // Each once, however often it is named: an answer is not to be larger than the question by so much.
+        if !answered.insert((resource.resource_type, resource.resource_name.as_str())) {
+            continue;
+        }
         let mut result = DescribeConfigsResult::default();
         (result.resource_type, result.resource_name) = (resource.resource_type, resource.resource_name.clone());
         let described = match strange {

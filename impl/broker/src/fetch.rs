@@ -2,22 +2,25 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use bellwether_core::{ConsumerFetch, FetchIn};
+use bellwether_core::{ConsumerFetch, FetchIn, SessionFetch, SessionPartition, SessionRequest, SessionTopic};
+use bellwether_sync::{Bell, Charge, Parked, Released};
 use bellwether_trace::{ErrorCode, FetchAnswer, NodeId, TopicId, TopicPartition};
+use bellwether_wire::compression::Codec;
 use bellwether_wire::messages::{ApiKey, FetchRequest};
-use bellwether_wire::{FetchPartition, FetchReply, FetchTopic, ResponseError, encode_fetch};
+use bellwether_wire::{FetchPartition, FetchReply, FetchTopic, ResponseError, Uuid, encode_fetch};
 use bytes::Bytes;
 use parking_lot::Mutex;
-use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::bells::Bell;
 use crate::broker::Broker;
+use crate::leaders::Leaders;
 use crate::replica::{Replica, token};
 use crate::server::Answer;
+
+/// The first fetch version that knows zstd.
+const ZSTD_SINCE: i16 = 10;
 
 /// The names of the response, and how to encode it.
 struct Head {
@@ -26,6 +29,22 @@ struct Head {
     correlation_id: i32,
     lamport: Option<u64>,
     reply: FetchReply,
+    /// A consumer's session, if it has one.
+    session: Option<SessionFetch>,
+    /// What the records in it take of the node's memory, until they are written.
+    held: Option<Charge>,
+}
+
+/// Bytes that something else lives as long as.
+struct Held {
+    bytes: Bytes,
+    _charge: Charge,
+}
+
+impl AsRef<[u8]> for Held {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
 }
 
 /// A partition that a consumer asks for.
@@ -52,13 +71,15 @@ pub(crate) fn fetch(
     request: FetchRequest,
 ) -> Answer {
     let follower = if version >= 15 { request.replica_state.replica_id.0 } else { request.replica_id.0 };
-    let head = Head { broker: broker.clone(), version, correlation_id, lamport, reply: FetchReply::default() };
-    if request.session_id != 0 && request.session_epoch > 0 {
-        // We never open a session: every fetch is a full one (KIP-227).
-        let mut head = head;
-        head.reply.error_code = ResponseError::FetchSessionIdNotFound.code();
-        return head.answer();
-    }
+    let head = Head {
+        broker: broker.clone(),
+        version,
+        correlation_id,
+        lamport,
+        reply: FetchReply::default(),
+        session: None,
+        held: None,
+    };
     let deadline = Instant::now() + Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0));
     match follower {
         0.. => follow(head, follower, deadline, request),
@@ -69,32 +90,50 @@ pub(crate) fn fetch(
 fn consume(mut head: Head, deadline: Instant, request: FetchRequest) -> Answer {
     let min_bytes = usize::try_from(request.min_bytes).unwrap_or(0);
     let max_bytes = usize::try_from(request.max_bytes).unwrap_or(0).min(head.broker.config.fetch_max_bytes);
-    let mut asked = Vec::new();
     // From version 11 on a consumer names its rack, and may be served by any replica (KIP-392).
     let any_replica = head.version >= 11;
     let in_rack = match any_replica && head.broker.config.rack_aware_reads {
         true => head.broker.image.read().unfenced_in_rack(&request.rack_id),
         false => Vec::new(),
     };
-    for topic in request.topics {
-        let (name, id) = head.topic(&topic.topic, topic.topic_id.as_u128());
-        let mut partitions = Vec::with_capacity(topic.partitions.len());
-        for partition in topic.partitions {
-            let replica = head.replica(&topic.topic, id, partition.partition);
-            let fetch = ConsumerFetch {
-                leader_epoch: partition.current_leader_epoch,
-                offset: partition.fetch_offset,
-                last_fetched_epoch: partition.last_fetched_epoch,
-                any_replica,
-            };
-            let preferred = replica.as_ref().ok().and_then(|r| r.preferred_read_replica(&fetch, &in_rack));
-            let max_bytes = usize::try_from(partition.partition_max_bytes).unwrap_or(0);
-            asked.push(Asked { replica, fetch, max_bytes, preferred });
-            partitions.push(FetchPartition { index: partition.partition, ..FetchPartition::default() });
+    let now = head.broker.clock.now();
+    let fresh = (Uuid::new_v4().as_u128() & 0x7fff_ffff) as i32;
+    let opened = head.broker.fetch_sessions.lock().open(now, session_request(head.version, request), fresh);
+    let session = match opened {
+        Ok(session) => session,
+        Err(error) => {
+            head.reply.error_code = error.code();
+            return head.answer();
         }
-        head.reply.topics.push(FetchTopic { name, id, partitions });
+    };
+    let mut asked = Vec::with_capacity(session.partitions.len());
+    let mut last = None;
+    for partition in &session.partitions {
+        if last != Some(&partition.topic) {
+            let (name, id) = head.topic(&partition.topic);
+            head.reply.topics.push(FetchTopic { name, id, partitions: Vec::new() });
+            last = Some(&partition.topic);
+        }
+        let replica = head.replica(&partition.topic, partition.index).and_then(|replica| {
+            // Such a client could not read what it gets (KafkaApis.processResponseCallback, KIP-110).
+            let zstd = head.version < ZSTD_SINCE && replica.settings().admission.codec == Some(Codec::Zstd);
+            if zstd { Err(ResponseError::UnsupportedCompressionType) } else { Ok(replica) }
+        });
+        let fetch = ConsumerFetch {
+            leader_epoch: partition.leader_epoch,
+            offset: partition.offset,
+            last_fetched_epoch: partition.last_fetched_epoch,
+            any_replica,
+        };
+        let preferred = replica.as_ref().ok().and_then(|r| r.preferred_read_replica(&fetch, &in_rack));
+        let max_bytes = usize::try_from(partition.max_bytes).unwrap_or(0);
+        asked.push(Asked { replica, fetch, max_bytes, preferred });
+        if let Some(topic) = head.reply.topics.last_mut() {
+            topic.partitions.push(FetchPartition { index: partition.index, ..FetchPartition::default() });
+        }
     }
-    let bell = Bell::new(Notify::new());
+    head.session = Some(session);
+    let bell = Arc::new(Bell::new());
     if min_bytes == 0 || Instant::now() >= deadline || enough(&asked, min_bytes, max_bytes, &bell) {
         take_down(&asked, &bell);
         read(&mut head, &asked, max_bytes);
@@ -103,7 +142,7 @@ fn consume(mut head: Head, deadline: Instant, request: FetchRequest) -> Answer {
     let mut waiting = WaitingConsumer { asked, bell };
     Answer::Later(Box::pin(async move {
         loop {
-            let rung = tokio::time::timeout_at(deadline, waiting.bell.notified()).await;
+            let rung = tokio::time::timeout_at(deadline, waiting.bell.heard()).await;
             if rung.is_err() || enough(&waiting.asked, min_bytes, max_bytes, &waiting.bell) {
                 break;
             }
@@ -115,10 +154,42 @@ fn consume(mut head: Head, deadline: Instant, request: FetchRequest) -> Answer {
     }))
 }
 
+/// What the request says of its session.
+fn session_request(version: i16, request: FetchRequest) -> SessionRequest {
+    let topic_ids = version >= 13;
+    let named = |name: &str, id: Uuid| match topic_ids {
+        true => SessionTopic::Id(id.as_u128()),
+        false => SessionTopic::Name(name.into()),
+    };
+    let mut session = SessionRequest {
+        id: request.session_id,
+        // Before version 7 there are no sessions.
+        epoch: if version < 7 { -1 } else { request.session_epoch },
+        topic_ids,
+        ..SessionRequest::default()
+    };
+    for asked in request.topics {
+        let topic = named(&asked.topic, asked.topic_id);
+        session.partitions.extend(asked.partitions.into_iter().map(|p| SessionPartition {
+            topic: topic.clone(),
+            index: p.partition,
+            leader_epoch: p.current_leader_epoch,
+            offset: p.fetch_offset,
+            last_fetched_epoch: p.last_fetched_epoch,
+            max_bytes: p.partition_max_bytes,
+        }));
+    }
+    for forgotten in request.forgotten_topics_data {
+        let topic = named(&forgotten.topic, forgotten.topic_id);
+        session.forgotten.extend(forgotten.partitions.into_iter().map(|index| (topic.clone(), index)));
+    }
+    session
+}
+
 /// Takes its bell down also when the connection ends while it waits.
 struct WaitingConsumer {
     asked: Vec<Asked>,
-    bell: Bell,
+    bell: Arc<Bell>,
 }
 
 impl Drop for WaitingConsumer {
@@ -127,12 +198,12 @@ impl Drop for WaitingConsumer {
     }
 }
 
-fn take_down(asked: &[Asked], bell: &Bell) {
+fn take_down(asked: &[Asked], bell: &Arc<Bell>) {
     asked.iter().flat_map(|a| &a.replica).for_each(|replica| replica.forget_consumer(bell));
 }
 
 /// Are there `min_bytes`, or an error to tell? If not, the bell hangs at every partition.
-fn enough(asked: &[Asked], min_bytes: usize, max_bytes: usize, bell: &Bell) -> bool {
+fn enough(asked: &[Asked], min_bytes: usize, max_bytes: usize, bell: &Arc<Bell>) -> bool {
     let mut sum = 0;
     for one in asked {
         let Ok(replica) = &one.replica else { return true };
@@ -151,16 +222,24 @@ fn enough(asked: &[Asked], min_bytes: usize, max_bytes: usize, bell: &Bell) -> b
     false
 }
 
-/// Reads all partitions. The first batch of the first partition that has one comes whole, however large; after that the limits hold (KIP-74).
+/// Reads all partitions, as much as the node has room for in answers that are not taken yet. The first batch of the first partition that has one comes whole, however large; after that the limits hold (KIP-74).
 fn read(head: &mut Head, asked: &[Asked], max_bytes: usize) {
-    let mut left = max_bytes;
-    let mut none_yet = true;
-    let places = head.reply.topics.iter_mut().flat_map(|t| &mut t.partitions);
-    for (place, one) in places.zip(asked) {
+    let mut held = head.broker.answers.grant(max_bytes);
+    let mut left = held.bytes();
+    let (mut none_yet, mut read) = (true, 0);
+    let mut leaders = Leaders::default();
+    let broker = &head.broker;
+    let (hints, ids) = (head.version >= 16, head.version >= 13);
+    let places = head.reply.topics.iter_mut().flat_map(|t| {
+        let (name, id) = (t.name.as_str(), t.id);
+        t.partitions.iter_mut().map(move |place| (name, id, place))
+    });
+    for ((name, id, place), one) in places.zip(asked) {
         let replica = match &one.replica {
             Ok(replica) => replica,
             Err(error) => {
                 fail(place, *error);
+                place.current_leader = leaders.of(broker, hints, *error, name, Uuid::from_u128(id), place.index);
                 continue;
             }
         };
@@ -174,20 +253,35 @@ fn read(head: &mut Head, asked: &[Asked], max_bytes: usize) {
         }
         let consumed = replica.consume(&one.fetch, one.max_bytes.min(left), none_yet);
         left = left.saturating_sub(consumed.bytes);
+        read += consumed.bytes;
         none_yet &= consumed.bytes == 0;
-        place.error_code = consumed.error.map_or(0, |e| e.code());
+        if let Some(error) = consumed.error {
+            // A replica does not know how it was asked for; its topic may have been deleted meanwhile.
+            let gone = ids && error == ResponseError::UnknownTopicOrPartition;
+            place.error_code = if gone { ResponseError::UnknownTopicId } else { error }.code();
+            place.current_leader = leaders.of(broker, hints, error, name, Uuid::from_u128(id), place.index);
+        }
         place.diverging = consumed.diverging;
         place.high_watermark = consumed.high_watermark;
         place.last_stable_offset = consumed.high_watermark;
         place.log_start_offset = consumed.log_start;
         place.records = consumed.records;
     }
+    head.reply.node_endpoints = leaders.endpoints(&head.broker);
+    if let Some(session) = &head.session {
+        head.broker.fetch_sessions.lock().answer(session, &mut head.reply);
+    }
+    held.set(read);
+    head.held = Some(held);
 }
 
 fn fail(place: &mut FetchPartition, error: ResponseError) {
     place.error_code = error.code();
     (place.high_watermark, place.last_stable_offset, place.log_start_offset) = (-1, -1, -1);
 }
+
+/// So many followers are kept in mind: more than a cluster has brokers.
+const MAX_FOLLOWERS: usize = 10_000;
 
 /// What a leader knows of the followers that fetch from it.
 #[derive(Default)]
@@ -202,18 +296,14 @@ struct Follower {
     parked: Option<Arc<Parked>>,
 }
 
-#[derive(Default)]
-struct Parked {
-    /// It is to be answered as it is.
-    let_go: AtomicBool,
-    /// Nobody waits for the answer any more.
-    void: AtomicBool,
-    bell: Bell,
-}
-
 impl Followers {
-    fn get(&self, follower: NodeId) -> Arc<Mutex<Follower>> {
-        self.0.lock().entry(follower).or_default().clone()
+    /// None for one more than there may be: whoever asks claims to be brokers that nobody knows.
+    fn get(&self, follower: NodeId) -> Option<Arc<Mutex<Follower>>> {
+        let mut followers = self.0.lock();
+        if followers.len() >= MAX_FOLLOWERS && !followers.contains_key(&follower) {
+            return None;
+        }
+        Some(followers.entry(follower).or_default().clone())
     }
 }
 
@@ -227,15 +317,13 @@ impl Follower {
             self.began = sent.unwrap_or(self.began);
         }
         if let Some(parked) = parked {
-            let flag = if begins { &parked.void } else { &parked.let_go };
-            flag.store(true, Ordering::Release);
-            parked.bell.notify_one();
+            parked.release(if begins { Released::Void } else { Released::Go });
         }
     }
 }
 
 fn follow(mut head: Head, follower: NodeId, deadline: Instant, request: FetchRequest) -> Answer {
-    let follower_lock = head.broker.followers.get(follower);
+    let Some(follower_lock) = head.broker.followers.get(follower) else { return Answer::Close };
     let mut state = follower_lock.lock();
     if head.lamport.is_some_and(|sent| sent < state.began) {
         return Answer::Close;
@@ -253,7 +341,11 @@ fn follow(mut head: Head, follower: NodeId, deadline: Instant, request: FetchReq
     let mut followed: Vec<Option<Followed>> = Vec::new();
     let mut ready = Instant::now() >= deadline;
     for topic in request.topics {
-        let (name, id) = head.topic(&topic.topic, topic.topic_id.as_u128());
+        let named = match head.version {
+            13.. => SessionTopic::Id(topic.topic_id.as_u128()),
+            _ => SessionTopic::Name(topic.topic.as_str().into()),
+        };
+        let (name, id) = head.topic(&named);
         let mut partitions = Vec::with_capacity(topic.partitions.len());
         for partition in topic.partitions {
             let mut place = FetchPartition { index: partition.partition, ..FetchPartition::default() };
@@ -264,9 +356,10 @@ fn follow(mut head: Head, follower: NodeId, deadline: Instant, request: FetchReq
                 fetch_offset: partition.fetch_offset,
                 last_fetched_epoch: partition.last_fetched_epoch,
                 broker_epoch: request.replica_state.replica_epoch,
+                log_start: partition.log_start_offset,
             };
-            let received = head.replica(&topic.topic, id, partition.partition).and_then(|replica| {
-                let received = replica.receive(now, &fetch, &parked.bell)?;
+            let received = head.replica(&named, partition.partition).and_then(|replica| {
+                let received = replica.receive(now, &fetch, parked.bell())?;
                 Ok((replica, received))
             });
             let mut waits = None;
@@ -286,6 +379,10 @@ fn follow(mut head: Head, follower: NodeId, deadline: Instant, request: FetchReq
                         FetchAnswer::Error(error) => {
                             fail(&mut place, ResponseError::UnknownServerError);
                             place.error_code = error.code();
+                            if error == ErrorCode::OffsetOutOfRange {
+                                // A follower whose log ends below begins anew there.
+                                place.log_start_offset = received.log_start;
+                            }
                         }
                     }
                 }
@@ -296,29 +393,40 @@ fn follow(mut head: Head, follower: NodeId, deadline: Instant, request: FetchReq
         head.reply.topics.push(FetchTopic { name, id, partitions });
     }
     if ready {
-        respond(&mut head, &followed, max_bytes, &parked.bell);
+        respond(&mut head, &followed, max_bytes, parked.bell());
         drop(state);
         return head.answer();
     }
     drop(state);
+    let waiting = WaitingFollower { followed, parked };
     Answer::Later(Box::pin(async move {
-        let bell = &parked.bell;
-        let all_wait = || {
-            !parked.let_go.load(Ordering::Acquire)
-                && !parked.void.load(Ordering::Acquire)
-                && followed.iter().flatten().all(|f| f.replica.still_waits(&f.fetch, bell))
-        };
-        while tokio::time::timeout_at(deadline, bell.notified()).await.is_ok() && all_wait() {}
+        let WaitingFollower { followed, parked } = &waiting;
+        let bell = parked.bell();
+        let all_wait =
+            || parked.released().is_none() && followed.iter().flatten().all(|f| f.replica.still_waits(&f.fetch, bell));
+        while tokio::time::timeout_at(deadline, bell.heard()).await.is_ok() && all_wait() {}
         {
             // Void or answered, with nothing in between.
             let _state = follower_lock.lock();
-            if parked.void.load(Ordering::Acquire) {
+            if parked.released() == Some(Released::Void) {
                 return None;
             }
-            respond(&mut head, &followed, max_bytes, bell);
+            respond(&mut head, followed, max_bytes, bell);
         }
         head.encode()
     }))
+}
+
+/// Takes its bell down also when the connection ends while it waits.
+struct WaitingFollower {
+    followed: Vec<Option<Followed>>,
+    parked: Arc<Parked>,
+}
+
+impl Drop for WaitingFollower {
+    fn drop(&mut self) {
+        self.followed.iter().flatten().for_each(|f| f.replica.forget_follower(self.parked.bell()));
+    }
 }
 
 /// What a follower gets when the partition machine took no step: there is none here yet, or its disk failed. The error
@@ -330,9 +438,10 @@ fn without_a_step(error: ResponseError) -> ResponseError {
     }
 }
 
-fn respond(head: &mut Head, followed: &[Option<Followed>], max_bytes: usize, bell: &Bell) {
-    let mut left = max_bytes;
-    let mut none_yet = true;
+fn respond(head: &mut Head, followed: &[Option<Followed>], max_bytes: usize, bell: &Arc<Bell>) {
+    let mut held = head.broker.answers.grant(max_bytes);
+    let mut left = held.bytes();
+    let (mut none_yet, mut read) = (true, 0);
     let places = head.reply.topics.iter_mut().flat_map(|t| &mut t.partitions);
     for (place, one) in places.zip(followed) {
         let Some(Followed { replica, fetch, max_bytes }) = one else { continue };
@@ -340,6 +449,7 @@ fn respond(head: &mut Head, followed: &[Option<Followed>], max_bytes: usize, bel
         match replica.respond(fetch, (*max_bytes).min(left), none_yet) {
             Ok((records, bytes, high_watermark, log_start)) => {
                 left = left.saturating_sub(bytes);
+                read += bytes;
                 none_yet &= bytes == 0;
                 place.records = records;
                 place.high_watermark = high_watermark;
@@ -352,28 +462,38 @@ fn respond(head: &mut Head, followed: &[Option<Followed>], max_bytes: usize, bel
             }
         }
     }
+    held.set(read);
+    head.held = Some(held);
 }
 
 impl Head {
     /// Name and id of a topic, whichever of them the request has.
-    fn topic(&self, name: &str, id: u128) -> (String, u128) {
-        match self.version {
-            13.. => (self.broker.topic_name(TopicId(id)), id),
-            _ => (name.to_string(), self.broker.topic_id(name).map_or(0, |id| id.0)),
+    fn topic(&self, topic: &SessionTopic) -> (String, u128) {
+        match topic {
+            SessionTopic::Id(id) => (self.broker.topic_name(TopicId(*id)), *id),
+            SessionTopic::Name(name) => (name.to_string(), self.broker.topic_id(name).map_or(0, |id| id.0)),
         }
     }
 
-    fn replica(&self, name: &str, id: u128, partition: i32) -> Result<Arc<Replica>, ResponseError> {
-        match self.version {
-            13.. => self.broker.replica_by_id(TopicPartition { topic: TopicId(id), partition }),
-            _ => self.broker.replica_by_name(name, partition),
+    fn replica(&self, topic: &SessionTopic, partition: i32) -> Result<Arc<Replica>, ResponseError> {
+        match topic {
+            SessionTopic::Id(id) => self.broker.replica_by_id(TopicPartition { topic: TopicId(*id), partition }),
+            SessionTopic::Name(name) => self.broker.replica_by_name(name, partition),
         }
     }
 
-    fn encode(&self) -> Option<Vec<Bytes>> {
+    fn encode(mut self) -> Option<Vec<Bytes>> {
         let lamport = self.lamport.map(|_| self.broker.sink.stamp());
         match encode_fetch(self.version, self.correlation_id, lamport, &self.reply) {
-            Ok(rope) => Some(rope),
+            Ok(mut rope) => {
+                if let Some(held) = self.held.take()
+                    && let Some(first) = rope.first_mut()
+                {
+                    // It goes with the answer, and is given back when that is written or dropped.
+                    *first = Bytes::from_owner(Held { bytes: std::mem::take(first), _charge: held });
+                }
+                Some(rope)
+            }
             Err(error) => {
                 tracing::error!(%error, api = ?ApiKey::Fetch, "a response cannot be encoded");
                 None

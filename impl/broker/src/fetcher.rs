@@ -199,10 +199,11 @@ fn take(leader: NodeId, replica: &Arc<Replica>, sent: &FetchOut, answer: &Partit
         error: answer.error_code,
         diverging: (diverging.end_offset >= 0).then_some((diverging.epoch, diverging.end_offset)),
         high_watermark: answer.high_watermark,
+        log_start: answer.log_start_offset,
         batches: &headers,
     };
     match replica.fetched(sent, leader, &response, &batches) {
-        Some(FetchEffect::Appended | FetchEffect::Truncated) => false,
+        Some(FetchEffect::Appended | FetchEffect::Truncated | FetchEffect::BegunAnew) => false,
         Some(FetchEffect::Ignored) | None => true,
     }
 }
@@ -252,7 +253,7 @@ impl Fetcher {
             partition.current_leader_epoch = sent.leader_epoch;
             partition.fetch_offset = sent.fetch_offset;
             partition.last_fetched_epoch = sent.last_fetched_epoch;
-            partition.log_start_offset = 0;
+            partition.log_start_offset = sent.log_start;
             partition.partition_max_bytes = broker.config.replica_fetch_max_bytes as i32;
             let id = Uuid::from_u128(replica.tp.topic.0);
             match topics.last_mut() {

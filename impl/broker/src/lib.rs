@@ -7,9 +7,14 @@
 //!            lifecycle, tracker, fetcher ──▶ peer ──▶ other nodes             ◀── Follow, AlterPartition
 //! ```
 
+// What comes from a socket or a file must not reach a panic.
+#![cfg_attr(
+    not(test),
+    warn(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::unreachable)
+)]
+
 mod admin;
 mod apis;
-mod bells;
 mod broker;
 mod clock;
 mod cluster;
@@ -21,8 +26,12 @@ mod fetch;
 mod fetcher;
 mod frames;
 mod groups;
+mod leaders;
 mod lifecycle;
+mod limits;
 mod link;
+mod logs;
+mod metadata;
 mod node;
 mod peer;
 mod produce;
@@ -30,6 +39,8 @@ mod replica;
 mod server;
 mod sink;
 mod store;
+mod topic;
+mod topics;
 mod tracker;
 
 pub use bellwether_core::Rules;

@@ -20,10 +20,11 @@ use crate::clock::Clock;
 use crate::config::{Config, HostPort};
 use crate::controller::{ControllerNode, METADATA_TOPIC};
 use crate::error::StartError;
+use crate::limits::Limits;
 use crate::server::{self, Answer, Service};
 use crate::sink::TraceSink;
 use crate::store::Store;
-use crate::{admin, describe_configs, fetch, groups, produce};
+use crate::{admin, describe_configs, fetch, groups, logs, metadata, produce, topics};
 
 /// How long a broker that stops waits for the controller to let it go.
 const SHUTDOWN_PATIENCE: Duration = Duration::from_millis(1500);
@@ -75,7 +76,7 @@ impl Node {
             broker
         });
         let service = Arc::new(NodeService { broker, controller, sink });
-        tasks.push(tokio::spawn(server::serve(listener, service.clone(), config.request_max_bytes)));
+        tasks.push(tokio::spawn(server::serve(listener, service.clone(), Limits::of(&config).await)));
         Ok(Node { id, advertised, service, tasks, _store: store })
     }
 
@@ -187,12 +188,12 @@ fn prepare(
 
 impl Service for NodeService {
     async fn call(self: &Arc<Self>, request: Request, peer: IpAddr) -> Answer {
-        let Request { api_key, version, correlation_id, lamport, client_id, body } = request;
+        let Request { api_key, version, correlation_id, lamport, client_id, body, .. } = request;
         if let Some(lamport) = lamport {
             self.sink.observe(lamport);
         }
         let response = match body {
-            RequestKind::ApiVersions(_) => apis::api_versions_response(),
+            RequestKind::ApiVersions(_) => self.api_versions(version),
             RequestKind::Fetch(request)
                 if request.topics.first().is_some_and(|t| t.topic_id.as_u128() == METADATA_TOPIC) =>
             {
@@ -214,6 +215,14 @@ impl Service for NodeService {
             }
             RequestKind::CreateTopics(request) if self.broker.is_none() => match &self.controller {
                 Some(controller) => controller.create_topics(&request).into(),
+                None => return Answer::Close,
+            },
+            RequestKind::DeleteTopics(request) if self.broker.is_none() => match &self.controller {
+                Some(controller) => controller.delete_topics(&request).into(),
+                None => return Answer::Close,
+            },
+            RequestKind::CreatePartitions(request) if self.broker.is_none() => match &self.controller {
+                Some(controller) => controller.create_partitions(&request).into(),
                 None => return Answer::Close,
             },
             body => {
@@ -241,6 +250,12 @@ impl NodeService {
                 Answer::Close
             }
         }
+    }
+
+    fn api_versions(&self, version: i16) -> ResponseKind {
+        let image = self.broker.as_ref().map(|broker| broker.image.read());
+        let (elr, offset) = image.map_or((false, -1), |image| (image.elr(), image.offset()));
+        apis::api_versions_response(version, elr, offset)
     }
 
     fn controller_response(&self, body: &RequestKind) -> ResponseKind {
@@ -288,7 +303,7 @@ impl NodeService {
             RequestKind::Produce(request) => produce::produce(broker, version, correlation_id, lamport, request),
             RequestKind::Fetch(request) => fetch::fetch(broker, version, correlation_id, lamport, request),
             RequestKind::ListOffsets(request) => {
-                let body = apis::list_offsets(broker, &request).into();
+                let body = apis::list_offsets(broker, version, &request).into();
                 self.encode(api_key, version, correlation_id, lamport, &body)
             }
             RequestKind::OffsetForLeaderEpoch(request) => {
@@ -299,7 +314,7 @@ impl NodeService {
             RequestKind::Metadata(request) => {
                 let broker = broker.clone();
                 later(async move {
-                    let body = apis::metadata(&broker, version, &request).await.into();
+                    let body = metadata::metadata(&broker, version, &request).await.into();
                     broker.encode(api_key, version, correlation_id, lamport, body)
                 })
             }
@@ -320,9 +335,46 @@ impl NodeService {
             RequestKind::CreateTopics(request) => {
                 let broker = broker.clone();
                 later(async move {
-                    let body = apis::create_topics(&broker, &request).await.into();
+                    let body = topics::create_topics(&broker, &request).await.into();
                     broker.encode(api_key, version, correlation_id, lamport, body)
                 })
+            }
+            RequestKind::DeleteTopics(request) => {
+                let broker = broker.clone();
+                later(async move {
+                    let body = topics::delete_topics(&broker, version, request).await.into();
+                    broker.encode(api_key, version, correlation_id, lamport, body)
+                })
+            }
+            RequestKind::CreatePartitions(request) => {
+                let broker = broker.clone();
+                later(async move {
+                    let body = topics::create_partitions(&broker, &request).await.into();
+                    broker.encode(api_key, version, correlation_id, lamport, body)
+                })
+            }
+            RequestKind::DescribeCluster(request) => {
+                let body = metadata::describe_cluster(broker, &request).into();
+                self.encode(api_key, version, correlation_id, lamport, &body)
+            }
+            RequestKind::DescribeTopicPartitions(request) => {
+                let body = metadata::describe_topic_partitions(broker, &request).into();
+                self.encode(api_key, version, correlation_id, lamport, &body)
+            }
+            RequestKind::DeleteRecords(request) => {
+                let broker = broker.clone();
+                later(async move {
+                    let body = logs::delete_records(&broker, &request).await.into();
+                    broker.encode(api_key, version, correlation_id, lamport, body)
+                })
+            }
+            RequestKind::DescribeLogDirs(request) => {
+                let body = logs::describe_log_dirs(broker, &request).into();
+                self.encode(api_key, version, correlation_id, lamport, &body)
+            }
+            RequestKind::DescribeProducers(request) => {
+                let body = logs::describe_producers(broker, &request).into();
+                self.encode(api_key, version, correlation_id, lamport, &body)
             }
             RequestKind::DescribeConfigs(request) => {
                 let body = describe_configs::describe_configs(broker, &request).into();

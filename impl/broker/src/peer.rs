@@ -72,7 +72,7 @@ impl Peer {
         let on_error = shared.clone();
         let writer = tokio::spawn(async move {
             while let Some(frame) = queue.recv().await {
-                if write_all(&mut write, &[frame]).await.is_err() {
+                if write_all(&mut write, &[frame], None).await.is_err() {
                     on_error.fail();
                 }
             }

@@ -4,111 +4,79 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bellwether_core::Token;
-use bellwether_wire::messages::produce_response::{PartitionProduceResponse, TopicProduceResponse};
+use bellwether_sync::Slots;
+use bellwether_wire::batch::NotAdmitted;
+use bellwether_wire::compression::Codec;
+use bellwether_wire::messages::produce_response::{
+    BatchIndexAndErrorMessage, NodeEndpoint, PartitionProduceResponse, TopicProduceResponse,
+};
 use bellwether_wire::messages::{ApiKey, ProduceRequest, ProduceResponse};
-use bellwether_wire::{Batch, BatchError, ResponseError, batch};
+use bellwether_wire::{Batch, ResponseError, StrBytes, Uuid, batch};
 use bytes::Bytes;
-use parking_lot::Mutex;
-use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::broker::Broker;
+use crate::clock::wall_ms;
 use crate::groups::OFFSETS_TOPIC;
+use crate::leaders::Leaders;
 use crate::replica::Replica;
 use crate::server::Answer;
+use crate::topic::TopicSettings;
+
+/// The first produce version that knows zstd (KIP-110).
+const ZSTD_SINCE: i16 = 7;
 
 /// The outcomes of the partitions of one produce request, as they come in.
-#[derive(Default)]
-pub(crate) struct ProduceCall {
-    state: Mutex<Waiting>,
-    complete: Notify,
+pub(crate) type ProduceCall = Slots<Open, Outcome>;
+
+/// What waits for its acknowledgement: by whom and under which token, and where it is.
+#[derive(Clone)]
+pub(crate) struct Open {
+    pub(crate) token: Token,
+    pub(crate) replica: Arc<Replica>,
+    pub(crate) placed: Placed,
 }
 
-#[derive(Default)]
-struct Waiting {
-    /// Base offset and log start, or why not; none while it is open.
-    outcomes: Vec<Option<Outcome>>,
-    open: Vec<(usize, Token, Arc<Replica>, i64)>,
+/// Where a batch is in the log.
+#[derive(Clone, Copy)]
+pub(crate) struct Placed {
+    pub(crate) base_offset: i64,
+    pub(crate) log_start: i64,
+    /// When it was appended in ms since 1970, if that is what its records say; else -1.
+    pub(crate) append_time: i64,
 }
 
-type Outcome = Result<(i64, i64), ResponseError>;
+/// Where it is, or why it is nowhere.
+pub(crate) type Outcome = Result<Placed, NotAdmitted>;
 
-impl ProduceCall {
-    /// Place `slot` is answered later, under `token`.
-    pub(crate) fn expect(&self, slot: usize, token: Token, replica: &Arc<Replica>, log_start: i64) {
-        self.state.lock().open.push((slot, token, replica.clone(), log_start));
-    }
+/// An error that its code says all about.
+pub(crate) fn plain(error: ResponseError) -> NotAdmitted {
+    NotAdmitted { error, message: String::new(), records: Vec::new() }
+}
 
-    /// The answer for `slot` is there.
-    pub(crate) fn done(&self, slot: usize, result: Result<i64, ResponseError>) {
-        let mut state = self.state.lock();
-        let Some(at) = state.open.iter().position(|(s, ..)| *s == slot) else { return };
-        let (_, _, _, log_start) = state.open.swap_remove(at);
-        state.set(slot, result.map(|base| (base, log_start)));
-        if state.open.is_empty() {
-            self.complete.notify_one();
-        }
-    }
+/// The answer for `slot` is there.
+pub(crate) fn done(call: &ProduceCall, slot: usize, result: Result<i64, ResponseError>) {
+    call.done(slot, |open| result.map(|base_offset| Placed { base_offset, ..open.placed }).map_err(plain));
+}
 
-    fn set(&self, slot: usize, outcome: Outcome) {
-        self.state.lock().set(slot, outcome);
-    }
-
-    fn is_complete(&self) -> bool {
-        self.state.lock().open.is_empty()
-    }
-
-    /// Waits for all; when the time is over, the partitions that are still open are told so, and answer by that.
-    async fn wait(&self, deadline: Instant) {
-        let wait = async {
-            while !self.is_complete() {
-                self.complete.notified().await;
-            }
-        };
-        if tokio::time::timeout_at(deadline, wait).await.is_err() {
-            let open = self.state.lock().open.clone();
-            for (_, token, replica, _) in open {
-                replica.expire(token);
-            }
-        }
-    }
-
-    fn outcome(&self, slot: usize) -> Outcome {
-        let outcome = self.state.lock().outcomes.get(slot).copied().flatten();
-        outcome.unwrap_or(Err(ResponseError::RequestTimedOut))
+/// The places that are open wait no longer: their partitions answer at once, by the timeout.
+fn expire(call: &ProduceCall) {
+    for open in call.open() {
+        open.replica.expire(open.token);
     }
 }
 
-impl Waiting {
-    fn set(&mut self, slot: usize, outcome: Outcome) {
-        if self.outcomes.len() <= slot {
-            self.outcomes.resize(slot + 1, None);
-        }
-        if let Some(place) = self.outcomes.get_mut(slot) {
-            *place = Some(outcome);
-        }
-    }
-}
-
-/// Sees to it that a produce whose connection is gone does not wait for ever.
-struct Waiter {
-    call: Arc<ProduceCall>,
-    deadline: Instant,
-}
+/// A produce that waits. When its connection ends, nobody is there to be answered, and it waits no longer.
+struct Waiter(Arc<ProduceCall>);
 
 impl Drop for Waiter {
     fn drop(&mut self) {
-        if !self.call.is_complete()
-            && let Ok(runtime) = tokio::runtime::Handle::try_current()
-        {
-            let (call, deadline) = (self.call.clone(), self.deadline);
-            runtime.spawn(async move { call.wait(deadline).await });
-        }
+        expire(&self.0);
     }
 }
 
-/// What of the answer is known from the request: topic names and partition indexes, in order.
-type Outline = Vec<(bellwether_wire::messages::TopicName, Vec<i32>)>;
+/// What of the answer is known from the request: topic names, their ids from version 13 on, and partition indexes, in order.
+type Outline = Vec<(bellwether_wire::messages::TopicName, Uuid, Vec<i32>)>;
 
 pub(crate) fn produce(
     broker: &Arc<Broker>,
@@ -119,20 +87,30 @@ pub(crate) fn produce(
 ) -> Answer {
     let call = Arc::new(ProduceCall::default());
     let mut outline: Outline = Vec::with_capacity(request.topic_data.len());
-    let (now, acks) = (broker.clock.now(), request.acks);
+    let (now, wall, acks) = (broker.clock.now(), wall_ms(), request.acks);
     let mut slot = 0;
     for topic in request.topic_data {
         let mut indexes = Vec::with_capacity(topic.partition_data.len());
         for partition in topic.partition_data {
-            let outcome = match one_batch(broker, acks, partition.records) {
-                _ if request.transactional_id.is_some() => Some(Err(ResponseError::TransactionalIdAuthorizationFailed)),
+            let replica = if !(-1..=1).contains(&acks) {
+                Err(ResponseError::InvalidRequiredAcks)
+            } else if request.transactional_id.is_some() {
+                Err(ResponseError::TransactionalIdAuthorizationFailed)
+            } else if &**topic.name == OFFSETS_TOPIC {
                 // Only coordinators write there (ReplicaManager.appendRecords, internalTopicsAllowed).
-                _ if &**topic.name == OFFSETS_TOPIC => Some(Err(ResponseError::InvalidTopicException)),
-                Err(error) => Some(Err(error)),
-                Ok(batch) => match broker.replica_by_name(&topic.name, partition.index) {
-                    Ok(replica) => replica.produce(now, acks, batch, &call, slot),
-                    Err(error) => Some(Err(error)),
-                },
+                Err(ResponseError::InvalidTopicException)
+            } else {
+                broker.replica_of(version >= 13, &topic.name, topic.topic_id, partition.index)
+            };
+            let admitted = replica.map_err(plain).and_then(|replica| {
+                let batch = one_batch(version, wall, &replica.settings(), partition.records)?;
+                Ok((replica, batch))
+            });
+            let outcome = match admitted {
+                Ok((replica, batch)) => {
+                    replica.produce(now, acks, batch, &call, slot).map(|placed| placed.map_err(plain))
+                }
+                Err(refused) => Some(Err(refused)),
             };
             if let Some(outcome) = outcome {
                 call.set(slot, outcome);
@@ -140,11 +118,11 @@ pub(crate) fn produce(
             indexes.push(partition.index);
             slot += 1;
         }
-        outline.push((topic.name, indexes));
+        outline.push((topic.name, topic.topic_id, indexes));
     }
     if acks == 0 {
         // No response: the only way to tell of an error is to close the connection (Kafka's KafkaApis.handleProduceRequest).
-        let failed = (0..slot).any(|s| call.outcome(s).is_err());
+        let failed = (0..slot).any(|s| !matches!(call.outcome(s), Some(Ok(_))));
         return if failed { Answer::Close } else { Answer::Nothing };
     }
     let broker = broker.clone();
@@ -154,38 +132,35 @@ pub(crate) fn produce(
     }
     // The time starts now, not when the answers before this one are out.
     let deadline = Instant::now() + Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0));
-    let waiting = Waiter { call, deadline };
+    let waiting = Waiter(call);
     Answer::Later(Box::pin(async move {
-        waiting.call.wait(deadline).await;
-        answer(&waiting.call)
+        let call = &waiting.0;
+        if tokio::time::timeout_at(deadline, call.complete()).await.is_err() {
+            expire(call);
+        }
+        answer(call)
     }))
 }
 
-/// A produce request has exactly one batch a partition (KIP-98), of a size that is allowed, as it was sent.
-fn one_batch(broker: &Broker, acks: i16, records: Option<Bytes>) -> Result<Batch, ResponseError> {
-    if !(-1..=1).contains(&acks) {
-        return Err(ResponseError::InvalidRequiredAcks);
+/// A produce request has exactly one batch a partition (KIP-98): as it was sent, unless the topic's configuration wants it otherwise.
+fn one_batch(version: i16, now: i64, topic: &TopicSettings, records: Option<Bytes>) -> Result<Batch, NotAdmitted> {
+    let batch = batch::sent(records, topic.admission.max_bytes)?;
+    if version < ZSTD_SINCE && batch.header.compression() == Codec::Zstd.id() {
+        return Err(plain(ResponseError::UnsupportedCompressionType));
     }
-    let records = records.filter(|r| !r.is_empty()).ok_or(ResponseError::InvalidRecord)?;
-    // Without the CRC first: a batch that is too large is not worth summing up.
-    let header = batch::parse_header(&records).map_err(error_of)?;
-    if header.size() > broker.config.message_max_bytes {
-        return Err(ResponseError::MessageTooLarge);
-    }
-    let mut batches = batch::split(&records, true).map_err(error_of)?.into_iter();
-    let batch = batches.next().ok_or(ResponseError::InvalidRecord)?;
-    if batches.next().is_some() || batch.header.is_control() {
-        return Err(ResponseError::InvalidRecord);
+    let batch = batch::admit(batch, &topic.admission, now)?;
+    if batch.bytes.len() as u64 > topic.log.segment_bytes {
+        let message = format!("the batch has {} bytes, and a segment {}", batch.bytes.len(), topic.log.segment_bytes);
+        return Err(NotAdmitted { message, ..plain(ResponseError::RecordListTooLarge) });
     }
     Ok(batch)
 }
 
-fn error_of(error: BatchError) -> ResponseError {
-    match error {
-        BatchError::Magic(_) => ResponseError::UnsupportedForMessageFormat,
-        BatchError::Count | BatchError::Field | BatchError::Record => ResponseError::InvalidRecord,
-        _ => ResponseError::CorruptMessage,
-    }
+fn record_error((index, message): (i32, String)) -> BatchIndexAndErrorMessage {
+    let mut error = BatchIndexAndErrorMessage::default();
+    error.batch_index = index;
+    error.batch_index_error_message = Some(StrBytes::from(message));
+    error
 }
 
 fn encode(
@@ -198,24 +173,45 @@ fn encode(
 ) -> Option<Vec<Bytes>> {
     let mut body = ProduceResponse::default();
     let mut slot = 0;
-    for (name, indexes) in outline {
+    let mut leaders = Leaders::default();
+    for (name, id, indexes) in outline {
         let mut topic = TopicProduceResponse::default();
-        topic.name = name.clone();
+        (topic.name, topic.topic_id) =
+            if version >= 13 { (Default::default(), *id) } else { (name.clone(), Uuid::nil()) };
         for index in indexes {
             let mut partition = PartitionProduceResponse::default();
             partition.index = *index;
             partition.log_append_time_ms = -1;
-            match call.outcome(slot) {
-                Ok((base, log_start)) => (partition.base_offset, partition.log_start_offset) = (base, log_start),
-                Err(error) => {
+            match call.outcome(slot).unwrap_or_else(|| Err(plain(ResponseError::RequestTimedOut))) {
+                Ok(placed) => {
+                    (partition.base_offset, partition.log_start_offset) = (placed.base_offset, placed.log_start);
+                    partition.log_append_time_ms = placed.append_time;
+                }
+                Err(NotAdmitted { error, message, records }) => {
                     partition.error_code = error.code();
                     (partition.base_offset, partition.log_start_offset) = (-1, -1);
+                    // From version 8 on (KIP-467); older ones have no place for it.
+                    if version >= 8 {
+                        partition.error_message = (!message.is_empty()).then(|| StrBytes::from(message));
+                        partition.record_errors = records.into_iter().map(record_error).collect();
+                    }
+                    let leader = leaders.of(broker, version >= 10, error, name, *id, *index);
+                    if let Some((leader, epoch)) = leader {
+                        partition.current_leader.leader_id = leader.into();
+                        partition.current_leader.leader_epoch = epoch;
+                    }
                 }
             }
             slot += 1;
             topic.partition_responses.push(partition);
         }
         body.responses.push(topic);
+    }
+    for endpoint in leaders.endpoints(broker) {
+        let mut node = NodeEndpoint::default();
+        (node.node_id, node.port) = (endpoint.node_id.into(), endpoint.port);
+        (node.host, node.rack) = (StrBytes::from(endpoint.host), endpoint.rack.map(StrBytes::from));
+        body.node_endpoints.push(node);
     }
     broker.encode(ApiKey::Produce, version, correlation_id, lamport, body.into())
 }

@@ -1,5 +1,6 @@
 //! A replica: the partition's machine, its log and those who wait for it, under one lock. Here a step's effects become IO.
 
+mod logs;
 mod own;
 
 use std::collections::HashMap;
@@ -8,9 +9,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bellwether_core::{
     AcceptedIsr, ConsumerAnswer, ConsumerFetch, Effect, Effects, FetchIn, FetchOut, FetchedIn, Millis, Partition,
-    PartitionDelta, Responded, Token,
+    PartitionDelta, Produced, Responded, Retention, Token,
 };
 use bellwether_log::{Log, LogConfig, LogError};
+use bellwether_sync::{Bell, Bells};
 use bellwether_trace::{
     EpochStart, ErrorCode, FetchAnswer, FetchEffect, IsrMember, NodeId, RecoveredLog, TopicPartition,
 };
@@ -19,10 +21,10 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::mpsc;
 
-use crate::bells::{Bell, Bells};
-use crate::produce::ProduceCall;
+use crate::produce::{self, Open, Placed, ProduceCall};
 use crate::sink::TraceSink;
 use crate::store::Checkpoint;
+use crate::topic::TopicSettings;
 
 /// What a step asks of others in this node.
 pub(crate) enum Outgoing {
@@ -62,6 +64,8 @@ pub(crate) struct Consumed {
 /// A follower's fetch, taken in.
 pub(crate) struct Received {
     pub(crate) answer: FetchAnswer,
+    /// Where this log starts, for a follower that asks for what is below.
+    pub(crate) log_start: i64,
     /// There is something to tell at once.
     pub(crate) ready: bool,
 }
@@ -72,6 +76,7 @@ pub(crate) struct Replica {
     node: NodeId,
     sink: Arc<TraceSink>,
     out: mpsc::UnboundedSender<Outgoing>,
+    settings: Mutex<Arc<TopicSettings>>,
     inner: Mutex<Inner>,
 }
 
@@ -79,6 +84,7 @@ struct Inner {
     partition: Partition,
     log: Log,
     flush: Flush,
+    retention: Retention,
     /// How many records were appended since the last flush, and when that was.
     unflushed: u64,
     flushed_at: Millis,
@@ -90,9 +96,11 @@ struct Inner {
     /// What the checkpoints say of a log that was closed.
     at_close: Option<(i64, Option<i64>)>,
     /// Fetches of followers, waiting for the log to grow.
-    followers: Bells,
+    followers: Bells<NodeId>,
     /// Fetches of consumers, waiting for the high watermark to move.
-    consumers: Bells,
+    consumers: Bells<NodeId>,
+    /// DeleteRecords requests, waiting for the low watermark to move.
+    deletions: Bells<NodeId>,
     waiting: HashMap<Token, (Arc<ProduceCall>, usize)>,
     fx: Effects,
 }
@@ -113,6 +121,10 @@ const CONSUMER: NodeId = -1;
 
 static TOKENS: AtomicU64 = AtomicU64::new(1);
 
+fn random() -> u128 {
+    uuid::Uuid::new_v4().as_u128()
+}
+
 /// A name for something that waits, used once.
 pub(crate) fn token() -> Token {
     TOKENS.fetch_add(1, Ordering::Relaxed)
@@ -124,15 +136,18 @@ impl Replica {
         node: NodeId,
         partition: Partition,
         log: Log,
-        flush: Flush,
+        settings: Arc<TopicSettings>,
         sink: Arc<TraceSink>,
         out: mpsc::UnboundedSender<Outgoing>,
     ) -> Arc<Replica> {
         let tp = partition.tp();
+        let mut log = log;
+        log.set_config(settings.log_of(random()));
         let inner = Inner {
             partition,
             log,
-            flush,
+            flush: settings.flush,
+            retention: settings.retention,
             unflushed: 0,
             flushed_at: 0,
             flushing: false,
@@ -140,10 +155,11 @@ impl Replica {
             at_close: None,
             followers: Bells::default(),
             consumers: Bells::default(),
+            deletions: Bells::default(),
             waiting: HashMap::new(),
             fx: Effects::default(),
         };
-        Arc::new(Replica { tp, topic, node, sink, out, inner: Mutex::new(inner) })
+        Arc::new(Replica { tp, topic, node, sink, out, settings: Mutex::new(settings), inner: Mutex::new(inner) })
     }
 
     /// What recovery found, for the `start` event.
@@ -151,6 +167,7 @@ impl Replica {
         let inner = self.inner.lock();
         RecoveredLog {
             tp: self.tp,
+            log_start: inner.partition.log_start(),
             log_end: inner.partition.log_end(),
             high_watermark: inner.partition.high_watermark(),
             epochs: inner
@@ -187,7 +204,16 @@ impl Replica {
         removed
     }
 
-    /// Appends a producer's batch. `None`: the outcome goes to place `slot` of `call` later.
+    /// The topic was deleted: the log goes, and nothing is served from now on. False if the log could not be deleted.
+    pub(crate) fn delete(self: &Arc<Self>) -> bool {
+        let inner = &mut *self.inner.lock();
+        inner.partition.on_deleted(&mut inner.fx);
+        let done = self.carry_out(inner, &[]).is_ok();
+        inner.closed = Some(ResponseError::UnknownTopicOrPartition);
+        done
+    }
+
+    /// Appends a producer's batch, which is as the topic wants it. `None`: the outcome goes to place `slot` of `call` later.
     pub(crate) fn produce(
         self: &Arc<Self>,
         now: Millis,
@@ -195,7 +221,7 @@ impl Replica {
         batch: Batch,
         call: &Arc<ProduceCall>,
         slot: usize,
-    ) -> Option<Result<(i64, i64), ResponseError>> {
+    ) -> Option<Result<Placed, ResponseError>> {
         let inner = &mut *self.inner.lock();
         if let Some(error) = inner.closed {
             return Some(Err(error));
@@ -203,16 +229,21 @@ impl Replica {
         let token = token();
         let produced = inner.partition.on_produce(now, token, acks, &batch.header, &mut inner.fx);
         let log_start = inner.partition.log_start();
+        let placed = |p: &Produced| {
+            // As Kafka, a duplicate is answered with its time whichever kind that is (UnifiedLog.append).
+            let stamped = p.duplicate || batch.header.is_log_append_time();
+            Placed { base_offset: p.base_offset, log_start, append_time: if stamped { p.timestamp } else { -1 } }
+        };
         let waiting = matches!(&produced, Ok(p) if p.waiting);
-        if waiting {
+        if waiting && let Ok(produced) = &produced {
             // Before the effects: the answer may be among them.
-            call.expect(slot, token, self, log_start);
+            call.expect(slot, Open { token, replica: self.clone(), placed: placed(produced) });
             inner.waiting.insert(token, (call.clone(), slot));
         }
         match (self.carry_out(inner, std::slice::from_ref(&batch)), produced) {
             (_, Ok(_)) if waiting => None,
             (Err(Offline), Ok(_)) => Some(Err(ResponseError::KafkaStorageError)),
-            (Ok(()), Ok(produced)) => Some(Ok((produced.base_offset, log_start))),
+            (Ok(()), Ok(produced)) => Some(Ok(placed(&produced))),
             (_, Err(error)) => Some(Err(error)),
         }
     }
@@ -228,7 +259,13 @@ impl Replica {
 
     /// Is there something for a consumer at `offset`? An error counts: it is to be told at once. If not, the bell is hung.
     /// The result is in bytes, exact only when `measure` asks for it.
-    pub(crate) fn consumable(&self, fetch: &ConsumerFetch, max: usize, measure: bool, bell: &Bell) -> Option<usize> {
+    pub(crate) fn consumable(
+        &self,
+        fetch: &ConsumerFetch,
+        max: usize,
+        measure: bool,
+        bell: &Arc<Bell>,
+    ) -> Option<usize> {
         let inner = &mut *self.inner.lock();
         let offset = fetch.offset;
         if inner.check_consumer(fetch) != Ok(ConsumerAnswer::Records) {
@@ -282,7 +319,7 @@ impl Replica {
         consumed
     }
 
-    pub(crate) fn forget_consumer(&self, bell: &Bell) {
+    pub(crate) fn forget_consumer(&self, bell: &Arc<Bell>) {
         self.inner.lock().consumers.take_down(bell);
     }
 
@@ -291,7 +328,7 @@ impl Replica {
         self: &Arc<Self>,
         now: Millis,
         fetch: &FetchIn,
-        bell: &Bell,
+        bell: &Arc<Bell>,
     ) -> Result<Received, ResponseError> {
         let inner = &mut *self.inner.lock();
         if let Some(error) = inner.closed {
@@ -300,20 +337,18 @@ impl Replica {
         let answer = inner.partition.on_replica_fetch(now, fetch, &mut inner.fx);
         // An earlier fetch of this follower that waits here is superseded: it is let go.
         inner.followers.ring_for(fetch.follower);
-        let ready = !matches!(answer, FetchAnswer::Ok) || inner.partition.log_end() > fetch.fetch_offset;
+        let ready = !matches!(answer, FetchAnswer::Ok) || inner.has_news_for(fetch);
         if !ready {
             inner.followers.hang(fetch.follower, bell);
         }
         self.carry_out(inner, &[]).map_err(|Offline| ResponseError::KafkaStorageError)?;
-        Ok(Received { answer, ready })
+        Ok(Received { answer, log_start: inner.partition.log_start(), ready })
     }
 
     /// Is there still no reason to answer this fetch? Then the bell is hung again.
-    pub(crate) fn still_waits(&self, fetch: &FetchIn, bell: &Bell) -> bool {
+    pub(crate) fn still_waits(&self, fetch: &FetchIn, bell: &Arc<Bell>) -> bool {
         let inner = &mut *self.inner.lock();
-        let waits = inner.closed.is_none()
-            && !inner.partition.is_over(fetch)
-            && inner.partition.log_end() <= fetch.fetch_offset;
+        let waits = inner.closed.is_none() && !inner.partition.is_over(fetch) && !inner.has_news_for(fetch);
         if waits {
             inner.followers.hang(fetch.follower, bell);
         }
@@ -354,7 +389,7 @@ impl Replica {
         }
     }
 
-    pub(crate) fn forget_follower(&self, bell: &Bell) {
+    pub(crate) fn forget_follower(&self, bell: &Arc<Bell>) {
         self.inner.lock().followers.take_down(bell);
     }
 
@@ -380,7 +415,7 @@ impl Replica {
         if inner.closed.is_some() {
             return None;
         }
-        let effect = inner.partition.fetched(sent, from, response, &mut inner.fx);
+        let effect = inner.partition.on_fetched(sent, from, response, &mut inner.fx);
         self.carry_out(inner, batches).ok()?;
         Some(effect)
     }
@@ -442,11 +477,6 @@ impl Replica {
             recovery_point,
             log_start,
         }
-    }
-
-    /// When the log is brought to the disk from now on.
-    pub(crate) fn set_flush(&self, flush: Flush) {
-        self.inner.lock().flush = flush;
     }
 
     /// Is it time to flush the log, because of flush.ms?
@@ -529,7 +559,12 @@ impl Replica {
         for effect in &*effects {
             match effect {
                 Effect::Truncate { to } => {
-                    inner.log.truncate(*to).map_err(|e| failed(&e))?;
+                    let done = if *to < inner.log.start_offset() {
+                        inner.log.reset(*to)
+                    } else {
+                        inner.log.truncate(*to).map(|_| ())
+                    };
+                    done.map_err(|e| failed(&e))?;
                     inner.partition.restore_producers(inner.log.producers().map_err(|e| failed(&e))?);
                     // The recovery point may have gone back: before it is believed again, it should be known.
                     let _ = self.out.send(Outgoing::Checkpoint);
@@ -562,14 +597,19 @@ impl Replica {
                         let _ = self.out.send(Outgoing::Flush(self.clone()));
                     }
                 }
+                Effect::AdvanceStart { to } => {
+                    inner.log.advance_start(to).map_err(|e| failed(&e))?;
+                }
+                Effect::Reset { to } => inner.log.reset(to).map_err(|e| failed(&e))?,
                 Effect::WriteEpochs => {
                     inner.log.set_epochs(inner.partition.epochs().entries()).map_err(|e| failed(&e))?;
                 }
                 Effect::LogGrew => inner.followers.ring(),
                 Effect::HighWatermarkMoved => inner.consumers.ring(),
+                Effect::LowWatermarkMoved => inner.deletions.ring(),
                 Effect::Produced { token, result } => {
                     if let Some((call, slot)) = inner.waiting.remove(&token) {
-                        call.done(slot, result);
+                        produce::done(&call, slot, result);
                     }
                 }
                 Effect::SendAlterPartition { leader_epoch, partition_epoch, isr, .. } => {
@@ -600,16 +640,22 @@ impl Replica {
     fn go_offline(self: &Arc<Self>, inner: &mut Inner) {
         inner.closed = Some(ResponseError::KafkaStorageError);
         for (_, (call, slot)) in inner.waiting.drain() {
-            call.done(slot, Err(ResponseError::KafkaStorageError));
+            produce::done(&call, slot, Err(ResponseError::KafkaStorageError));
         }
         inner.followers.ring();
         inner.consumers.ring();
+        inner.deletions.ring();
         let _ = self.out.send(Outgoing::Follow(self.clone(), None));
         let _ = self.out.send(Outgoing::Failed(self.tp));
     }
 }
 
 impl Inner {
+    /// Is there more than this follower has, or less?
+    fn has_news_for(&self, fetch: &FetchIn) -> bool {
+        self.partition.log_end() > fetch.fetch_offset || self.partition.log_start() > fetch.log_start
+    }
+
     /// The recovery point of the log, and its start where its first segment does not say it.
     fn log_bounds(&self) -> (i64, Option<i64>) {
         let start = self.log.start_offset();

@@ -3,9 +3,10 @@
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use bellwether_sync::Lamport;
 use bellwether_trace::{Event, Header, Line, NodeId, write_header, write_line};
 use parking_lot::Mutex;
 
@@ -15,7 +16,7 @@ use parking_lot::Mutex;
 /// afterwards can never be seen without them, not even after SIGKILL.
 #[derive(Debug)]
 pub struct TraceSink {
-    clock: AtomicU64,
+    clock: Lamport,
     failed: AtomicBool,
     out: Option<Mutex<Out>>,
 }
@@ -37,7 +38,7 @@ enum To {
 impl TraceSink {
     /// No trace. The Lamport clock still runs, for the other processes of the run.
     pub fn off() -> TraceSink {
-        TraceSink { clock: AtomicU64::new(wall_us()), failed: AtomicBool::new(false), out: None }
+        TraceSink { clock: Lamport::new(wall_us()), failed: AtomicBool::new(false), out: None }
     }
 
     /// A trace that [`TraceSink::take`] hands over.
@@ -56,7 +57,7 @@ impl TraceSink {
 
     fn to(to: To) -> TraceSink {
         let out = Out { next: 0, buffer: Vec::new(), to };
-        TraceSink { clock: AtomicU64::new(wall_us()), failed: AtomicBool::new(false), out: Some(Mutex::new(out)) }
+        TraceSink { clock: Lamport::new(wall_us()), failed: AtomicBool::new(false), out: Some(Mutex::new(out)) }
     }
 
     /// Is anybody interested in events?
@@ -66,18 +67,12 @@ impl TraceSink {
 
     /// Takes the Lamport time of a message of another node in.
     pub fn observe(&self, received: u64) {
-        self.clock.fetch_max(received, Ordering::AcqRel);
+        self.clock.observe(received);
     }
 
     /// The Lamport time to send along. Sending ticks the clock, so no two messages of a process bear the same time.
     pub fn stamp(&self) -> u64 {
-        self.clock.fetch_add(1, Ordering::AcqRel) + 1
-    }
-
-    fn tick(&self) -> u64 {
-        let wall = wall_us();
-        let next = |last: u64| Some(last.max(wall) + 1);
-        self.clock.fetch_update(Ordering::AcqRel, Ordering::Acquire, next).map_or(wall, |last| last.max(wall) + 1)
+        self.clock.stamp()
     }
 
     /// Writes the events of one step of node `n`, in order.
@@ -87,7 +82,7 @@ impl TraceSink {
         let Out { next, buffer, to } = &mut *out;
         for event in events {
             // The clock ticks under the lock: within a file it grows with the event's number.
-            let (s, l) = (*next, self.tick());
+            let (s, l) = (*next, self.clock.tick(wall_us()));
             *next += 1;
             match to {
                 To::Memory(lines) => lines.push(Line { n, s, l, event }),

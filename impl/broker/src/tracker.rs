@@ -108,6 +108,7 @@ impl LogCopy {
 /// Replays batches into the image, all in one step, and tells those whom they concern.
 fn apply(broker: &Arc<Broker>, batches: &[Batch]) -> Result<(), String> {
     let mut touched = std::collections::BTreeSet::new();
+    let mut configured = std::collections::BTreeSet::new();
     let mut somebody_leaves = false;
     let offset = {
         let mut image = broker.image.write();
@@ -116,13 +117,14 @@ fn apply(broker: &Arc<Broker>, batches: &[Batch]) -> Result<(), String> {
             let first = records.first().map_or(0, |(offset, _)| *offset);
             let records: Vec<_> = records.into_iter().map(|(_, record)| record).collect();
             somebody_leaves |= records.iter().any(|r| matches!(r, MetadataRecord::ControlledShutdown { .. }));
-            touched.append(
-                &mut MetadataImage::apply_batch(&mut image, first, &records).map_err(|e| e.to_string())?.partitions,
-            );
+            let mut batch = MetadataImage::apply_batch(&mut image, first, &records).map_err(|e| e.to_string())?;
+            touched.append(&mut batch.partitions);
+            configured.append(&mut batch.topics);
         }
         image.offset()
     };
     if *broker.serving.borrow() {
+        broker.tell_topics(&configured);
         broker.tell_partitions(Some(&touched));
     }
     // After the partitions, so that who waits for something in the image finds it usable.

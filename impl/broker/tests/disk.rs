@@ -9,10 +9,11 @@ use std::time::Duration;
 use bellwether_broker::{Cluster, Config};
 use bellwether_wire::messages::IncrementalAlterConfigsRequest;
 use bellwether_wire::messages::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
-use bellwether_wire::{ResponseError, ResponseKind, StrBytes};
+use bellwether_wire::{ResponseKind, StrBytes};
 use common::{Client, config, start, values};
 
-const STORAGE: i16 = ResponseError::KafkaStorageError as i16;
+/// KAFKA_STORAGE_ERROR.
+const STORAGE: i16 = 56;
 
 fn on_disk(dir: &Path) -> Config {
     Config { log_dir: Some(dir.to_path_buf()), segment_bytes: 200, ..config() }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use bellwether_wire::ResponseError;
 use bellwether_wire::messages::offset_for_leader_epoch_request::{OffsetForLeaderPartition, OffsetForLeaderTopic};
 use bellwether_wire::messages::{InitProducerIdRequest, OffsetForLeaderEpochRequest};
-use bellwether_wire::{ResponseKind, batch};
+use bellwether_wire::{ApiKey, ResponseKind, batch, served};
 use bytes::Bytes;
 use common::{Client, config, name, produce_request, start, values};
 
@@ -239,5 +239,19 @@ async fn a_leader_tells_where_an_epoch_ends() {
     }
     let unknown = ResponseError::UnknownLeaderEpoch.code();
     assert_eq!(answers, [(0, 0, 2), (0, 0, 2), (0, -1, -1), (unknown, -1, -1)]);
+    cluster.shutdown().await;
+}
+
+/// kafka-python 2.0.2, aiokafka and librdkafka 2.0.2 ask with versions that know no leader epoch.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_version_of_list_offsets_is_answered() {
+    let cluster = start(1, &config()).await;
+    let client = Client::connect(cluster.nodes()[0].address()).await;
+    assert_eq!(client.create("t", 1, 1).await, 0);
+    assert_eq!(client.produce("t", 0, 1, values(&["a", "b"])).await, (0, 0));
+    for version in (0..20).filter(|version| served(ApiKey::ListOffsets, *version)) {
+        assert_eq!(client.list_version(version, "t", 0, -2).await, (0, 0), "version {version}");
+        assert_eq!(client.list_version(version, "t", 0, -1).await, (0, 2), "version {version}");
+    }
     cluster.shutdown().await;
 }

@@ -26,9 +26,19 @@ pub enum Effect {
         /// The leader epoch to stamp.
         leader_epoch: i32,
     },
-    /// Cut the log here.
+    /// Cut the log here. If it starts above, it is emptied, and starts and ends here.
     Truncate {
         /// The new log end offset.
+        to: i64,
+    },
+    /// The log starts here from now on: segments that are wholly below may go.
+    AdvanceStart {
+        /// The new log start offset.
+        to: i64,
+    },
+    /// Empty the log: it starts and ends here.
+    Reset {
+        /// Its only offset.
         to: i64,
     },
     /// Delete the log: this broker has the partition no more. Nothing is served afterwards.
@@ -41,6 +51,8 @@ pub enum Effect {
     LogGrew,
     /// The high watermark has moved: wake fetches of consumers.
     HighWatermarkMoved,
+    /// The log of a replica starts later than before, or it counts no more: wake those who wait for deleted records.
+    LowWatermarkMoved,
     /// A produce that waited is answered: its base offset, or an error.
     Produced {
         /// Which.

@@ -95,6 +95,8 @@ pub struct Touched {
     pub partitions: BTreeSet<TopicPartition>,
     /// The brokers that changed.
     pub brokers: BTreeSet<NodeId>,
+    /// The topics whose configuration changed, whether or not that is a step of their partitions.
+    pub topics: BTreeSet<TopicId>,
 }
 
 /// A record that cannot follow the ones before it: the log is not one that a controller wrote. A node that meets one
@@ -142,6 +144,8 @@ pub struct MetadataImage {
     statuses: Arc<BTreeMap<NodeId, BrokerStatus>>,
     topics: BTreeMap<TopicId, Topic>,
     names: BTreeMap<String, TopicId>,
+    /// The topics that were deleted: what a broker still has of them it may delete. That a topic is not here proves nothing.
+    deleted: BTreeSet<TopicId>,
     next_producer_id: i64,
 }
 
@@ -156,6 +160,7 @@ impl MetadataImage {
             statuses: Arc::default(),
             topics: BTreeMap::new(),
             names: BTreeMap::new(),
+            deleted: BTreeSet::new(),
             next_producer_id: 0,
         }
     }
@@ -214,6 +219,11 @@ impl MetadataImage {
     /// A topic by its name.
     pub fn topic_named(&self, name: &str) -> Option<&Topic> {
         self.names.get(name).and_then(|id| self.topics.get(id))
+    }
+
+    /// Was there a topic of this id that was deleted?
+    pub fn is_deleted(&self, id: TopicId) -> bool {
+        self.deleted.contains(&id)
     }
 
     /// A partition.
@@ -323,13 +333,20 @@ impl MetadataImage {
                 self.registered(*broker, touched)?.shutting_down = Some(offset);
             }
             MetadataRecord::Topic { name, id, configs } => {
-                if self.names.contains_key(name) || self.topics.contains_key(id) {
+                if self.names.contains_key(name) || self.topics.contains_key(id) || self.deleted.contains(id) {
                     return Err(ReplayError::DuplicateTopic(name.clone()));
                 }
                 self.names.insert(name.clone(), *id);
                 let topic =
                     Topic { name: name.clone(), id: *id, configs: configs.clone(), partitions: BTreeMap::new() };
                 self.topics.insert(*id, topic);
+            }
+            MetadataRecord::RemoveTopic { id } => {
+                let removed = self.topics.remove(id).ok_or(ReplayError::UnknownTopic(*id))?;
+                self.names.remove(&removed.name);
+                self.deleted.insert(*id);
+                let tp = |partition: &i32| TopicPartition { topic: *id, partition: *partition };
+                touched.partitions.extend(removed.partitions.keys().map(tp));
             }
             MetadataRecord::TopicConfigs { id, configs } => {
                 if !self.configure(*id, configs, touched)? {
@@ -378,6 +395,7 @@ impl MetadataImage {
                 None => topic.configs.remove(name),
             };
         }
+        touched.topics.insert(id);
         if effective(topic) == before {
             return Ok(false);
         }

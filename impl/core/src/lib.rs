@@ -4,14 +4,22 @@
 //! onto [`Effects`]; the shell (`bellwether-broker`) carries the effects out, in order. Methods named after a trace event
 //! are one atomic action of the model each; those that a shell calls put several of them together.
 
+// What comes from a socket or a file must not reach a panic.
+#![cfg_attr(
+    not(test),
+    warn(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::unreachable)
+)]
+
 mod config_kind;
 mod controller;
 mod effect;
+mod fetch_sessions;
 mod group;
 mod image;
 mod lifecycle;
 mod metadata;
 mod partition;
+mod retention;
 mod rules;
 
 pub use config_kind::{ConfigKind, ConfigType};
@@ -21,6 +29,7 @@ pub use controller::{
     TopicError, check_topic_name,
 };
 pub use effect::{Effect, Effects, Millis, Token};
+pub use fetch_sessions::{FetchSessions, SessionFetch, SessionPartition, SessionRequest, SessionTopic};
 pub use group::{
     Caller, GroupConfig, GroupCoordinator, GroupEffect, GroupRequest, GroupResponse, Moment, Topics, partition_for,
 };
@@ -30,4 +39,5 @@ pub use metadata::{AcceptedIsr, BrokerStatus, MalformedRecord, MetadataRecord, P
 pub use partition::{
     ConsumerAnswer, ConsumerFetch, FetchIn, FetchOut, FetchedIn, Partition, Produced, Recovered, Refusal, Responded,
 };
+pub use retention::{Expired, Retention};
 pub use rules::Rules;

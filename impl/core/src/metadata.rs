@@ -60,6 +60,12 @@ pub enum MetadataRecord {
         /// What is set, under Kafka's names; null for what is not set any more.
         configs: BTreeMap<String, Option<String>>,
     },
+    /// A topic is deleted, and with it all of its partitions.
+    RemoveTopic {
+        /// Its id.
+        #[serde(with = "as_id")]
+        id: TopicId,
+    },
     /// A partition, new or changed: its whole state.
     Partition {
         /// The topic's id.
@@ -235,6 +241,7 @@ mod tests {
             (any::<(u128, i32)>(), state).prop_map(|((topic, partition), state)| {
                 MetadataRecord::Partition { topic: TopicId(topic), partition, state }
             }),
+            any::<u128>().prop_map(|id| MetadataRecord::RemoveTopic { id: TopicId(id) }),
             any::<i64>().prop_map(|next| MetadataRecord::ProducerIds { next }),
         ]
     }

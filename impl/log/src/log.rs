@@ -311,8 +311,8 @@ impl Log {
         memory.chain(files.into_iter().flat_map(move |f| f.headers(from)))
     }
 
-    /// The first record whose timestamp is `timestamp` or later. In a compressed batch records are not looked at: the
-    /// answer is then its first offset, which is never too late.
+    /// The first record whose timestamp is `timestamp` or later. A compressed batch is decompressed for it; one that expands too far
+    /// ([`bellwether_wire::compression::MAX_DECOMPRESSED`]) is answered with its first offset, which is never too late.
     pub fn offset_for_timestamp(&self, timestamp: i64) -> Result<Option<TimestampOffset>, LogError> {
         let from = match &self.storage {
             Storage::Memory(memory) => memory.offset_before(timestamp),
@@ -337,18 +337,15 @@ impl Log {
     }
 
     fn find_record(&self, header: &BatchHeader, timestamp: i64) -> Result<Option<TimestampOffset>, LogError> {
-        let wanted = |t| t >= timestamp;
         let at = |offset, timestamp| TimestampOffset { offset, timestamp, leader_epoch: header.leader_epoch };
-        if header.compression() != 0 {
-            let timestamp = if wanted(header.base_timestamp) { header.base_timestamp } else { header.max_timestamp };
-            return Ok(Some(at(header.base_offset.max(self.start), timestamp)));
-        }
         let from = header.base_offset.max(self.start);
         let bytes = self.read(from, header.next_offset(), 0, true)?.bytes.concat().into();
-        let records = batch::records(&Batch { header: *header, bytes })
-            .map_err(|why| LogError::Corrupt { offset: header.base_offset, why })?;
-        let found = records.iter().find(|r| wanted(r.timestamp) && r.offset >= self.start);
-        Ok(found.map(|r| at(r.offset, r.timestamp)))
+        match batch::first_at_or_after(&Batch { header: *header, bytes }, timestamp, from) {
+            Ok(found) => Ok(found.map(|(offset, timestamp)| at(offset, timestamp))),
+            // What a producer has compressed is kept unread.
+            Err(_) if header.compression() != 0 => Ok(Some(at(from, header.max_timestamp))),
+            Err(why) => Err(LogError::Corrupt { offset: header.base_offset, why }),
+        }
     }
 
     /// What idempotent producers wrote last, up to the end.

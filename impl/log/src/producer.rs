@@ -17,6 +17,8 @@ pub enum ProducerCheck {
     Duplicate {
         /// Offset of its first record.
         base_offset: i64,
+        /// Its largest timestamp, in ms.
+        timestamp: i64,
         /// The offset after its last record.
         end: i64,
         /// No batch of its producer was appended after it.
@@ -44,6 +46,24 @@ struct Appended {
     last_sequence: i32,
     base_offset: i64,
     end: i64,
+    timestamp: i64,
+}
+
+/// A producer, as DescribeProducers shows it (KIP-664).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ActiveProducer {
+    /// Its id.
+    pub producer_id: i64,
+    /// Its epoch.
+    pub epoch: i16,
+    /// The sequence number of its last record in this epoch, -1 if there is none.
+    pub last_sequence: i32,
+    /// The largest timestamp of its last batch in ms, -1 if it has none.
+    pub last_timestamp: i64,
+    /// The epoch of the transaction coordinator, -1 without transactions.
+    pub coordinator_epoch: i32,
+    /// Where its open transaction begins, -1 if there is none.
+    pub txn_first_offset: i64,
 }
 
 /// One producer's part.
@@ -108,7 +128,8 @@ impl ProducerStates {
         let (first, last) = (batch.base_sequence, batch.last_sequence());
         if let Some(a) = state.batches.iter().find(|a| (a.first_sequence, a.last_sequence) == (first, last)) {
             let newest = state.batches.back() == Some(a);
-            return ProducerCheck::Duplicate { base_offset: a.base_offset, end: a.end, newest };
+            let Appended { base_offset, end, timestamp, .. } = *a;
+            return ProducerCheck::Duplicate { base_offset, timestamp, end, newest };
         }
         match state.batches.back() {
             Some(a) => expect(batch, next_sequence(a.last_sequence)),
@@ -143,7 +164,20 @@ impl ProducerStates {
             last_sequence: header.last_sequence(),
             base_offset: header.base_offset,
             end: header.next_offset(),
+            timestamp: header.max_timestamp,
         });
+    }
+
+    /// All of them, by id.
+    pub fn active(&self) -> impl Iterator<Item = ActiveProducer> + '_ {
+        self.remembered().map(|r| ActiveProducer {
+            producer_id: r.producer_id,
+            epoch: r.epoch,
+            last_sequence: r.last_sequence,
+            last_timestamp: r.timestamp,
+            coordinator_epoch: r.coordinator_epoch,
+            txn_first_offset: r.txn_first_offset,
+        })
     }
 
     /// Builds the state anew from all batches of a log, in order: after a restart, or after a truncation.
@@ -212,6 +246,7 @@ impl FromIterator<Remembered> for ProducerStates {
                 last_sequence: r.last_sequence,
                 base_offset: r.last_offset.saturating_sub(i64::from(r.offset_delta)),
                 end: r.last_offset.saturating_add(1),
+                timestamp: r.timestamp,
             };
             State {
                 epoch: r.epoch,
@@ -266,9 +301,12 @@ mod tests {
         let s = states(&[batch(1, 0, 0, 3, 10), batch(1, 0, 3, 2, 20)]);
         assert_eq!(
             s.check(&batch(1, 0, 0, 3, 0)),
-            ProducerCheck::Duplicate { base_offset: 10, end: 13, newest: false }
+            ProducerCheck::Duplicate { base_offset: 10, timestamp: 0, end: 13, newest: false }
         );
-        assert_eq!(s.check(&batch(1, 0, 3, 2, 0)), ProducerCheck::Duplicate { base_offset: 20, end: 22, newest: true });
+        assert_eq!(
+            s.check(&batch(1, 0, 3, 2, 0)),
+            ProducerCheck::Duplicate { base_offset: 20, timestamp: 0, end: 22, newest: true }
+        );
         assert_eq!(s.check(&batch(1, 0, 5, 1, 0)), ProducerCheck::Append);
     }
 
@@ -284,7 +322,10 @@ mod tests {
     fn a_duplicate_older_than_the_window_is_out_of_order() {
         let s = states(&(0..6).map(|i| batch(1, 0, i, 1, i64::from(i))).collect::<Vec<_>>());
         assert_eq!(s.check(&batch(1, 0, 0, 1, 0)), OUT_OF_ORDER);
-        assert_eq!(s.check(&batch(1, 0, 1, 1, 0)), ProducerCheck::Duplicate { base_offset: 1, end: 2, newest: false });
+        assert_eq!(
+            s.check(&batch(1, 0, 1, 1, 0)),
+            ProducerCheck::Duplicate { base_offset: 1, timestamp: 0, end: 2, newest: false }
+        );
     }
 
     #[test]
@@ -294,7 +335,10 @@ mod tests {
         assert_eq!(s.check(&batch(1, 5, 8, 1, 0)), OUT_OF_ORDER);
         assert_eq!(s.check(&batch(1, 3, 8, 1, 0)), ProducerCheck::Error(ProducerError::InvalidProducerEpoch));
         let s = states(&[batch(1, 4, 7, 1, 10), batch(1, 5, 0, 1, 11)]);
-        assert_eq!(s.check(&batch(1, 5, 0, 1, 0)), ProducerCheck::Duplicate { base_offset: 11, end: 12, newest: true });
+        assert_eq!(
+            s.check(&batch(1, 5, 0, 1, 0)),
+            ProducerCheck::Duplicate { base_offset: 11, timestamp: 0, end: 12, newest: true }
+        );
     }
 
     #[test]
@@ -311,7 +355,27 @@ mod tests {
         assert_eq!(s.check(&batch(1, 0, 1, 1, 0)), ProducerCheck::Append);
         assert_eq!(
             s.check(&batch(1, 0, i32::MAX, 2, 0)),
-            ProducerCheck::Duplicate { base_offset: 0, end: 2, newest: true }
+            ProducerCheck::Duplicate { base_offset: 0, timestamp: 0, end: 2, newest: true }
+        );
+    }
+
+    #[test]
+    fn a_producer_that_is_idle_for_long_is_forgotten_and_may_begin_anywhere() {
+        let at = |timestamp, b: BatchHeader| BatchHeader { max_timestamp: timestamp, ..b };
+        let mut s =
+            states(&[at(100, batch(1, 0, 0, 3, 0)), at(200, batch(2, 0, 0, 1, 3)), at(150, batch(1, 0, 3, 1, 4))]);
+        let shown: Vec<_> = s.active().map(|p| (p.producer_id, p.last_sequence, p.last_timestamp)).collect();
+        assert_eq!(shown, [(1, 3, 150), (2, 0, 200)]);
+        assert!(!s.expire(149) && s.expire(150));
+        assert_eq!(s.active().map(|p| p.producer_id).collect::<Vec<_>>(), [2]);
+        assert_eq!(
+            s.check(&batch(1, 0, 3, 1, 0)),
+            ProducerCheck::Append,
+            "not known any more: neither a duplicate nor a gap"
+        );
+        assert_eq!(
+            s.check(&batch(2, 0, 0, 1, 0)),
+            ProducerCheck::Duplicate { base_offset: 3, timestamp: 200, end: 4, newest: true }
         );
     }
 
@@ -338,6 +402,7 @@ mod tests {
                         match window.iter().find(|a| a.base_sequence == sequence && a.record_count == count) {
                             Some(a) => ProducerCheck::Duplicate {
                                 base_offset: a.base_offset,
+                                timestamp: a.max_timestamp,
                                 end: a.next_offset(),
                                 newest: window.last() == Some(a),
                             },

@@ -176,6 +176,7 @@ impl Scan {
         let (mut offsets, mut times): (Vec<OffsetEntry>, Vec<TimeEntry>) = (Vec::new(), Vec::new());
         let mut max = segment.max;
         let mut walk = Walk::new(&segment, 0, walk::BYTES);
+        let mut end = base;
         while let Some(batch) = walk.next(true).map_err(LogError::io(&segment.path))? {
             let (position, header) = match batch {
                 Ok(batch) => batch,
@@ -189,6 +190,7 @@ impl Scan {
                 walk.at = position;
                 break;
             }
+            end = walk.expected;
             self.disagrees |=
                 header.leader_epoch >= 0 && said.epoch_at(header.base_offset) != Some(header.leader_epoch);
             if header.max_timestamp > max.timestamp {
@@ -200,7 +202,7 @@ impl Scan {
             }
         }
         note_time(&mut times, max);
-        let (size, end) = (walk.at, if walk.at == 0 { base } else { walk.expected });
+        let size = walk.at;
         segment = Segment::with_entries(dir, base, &offsets, &times).map_err(io())?;
         (segment.size, segment.max) = (size, max);
         Ok((segment, end))

@@ -187,6 +187,7 @@ pub fn parse_header(data: &[u8]) -> Result<BatchHeader, BatchError> {
     Ok(h)
 }
 
+#[allow(clippy::indexing_slicing, reason = "each caller names a field of the header")]
 fn at<const N: usize>(head: &[u8; HEADER_LEN], from: usize) -> [u8; N] {
     // `from` is one of the constants above, each with its field inside the header.
     let mut out = [0; N];

@@ -1,17 +1,38 @@
 //! The bound on untrusted bodies: a walk over the bytes that believes no length before it has seen the bytes for it.
 //!
 //! `kafka-protocol` reserves memory for as many elements as a count says, so five bytes can ask it for hundreds of GB.
-//! A body that this walk accepts holds every element that it announces, and no more than [`MAX_ELEMENTS`] of them, so
-//! that decoding it costs memory in proportion to its size.
+//! A body that this walk accepts holds every element that it announces, and takes no more memory once it is decoded than
+//! a small multiple of its size: an element can be one byte on the wire (an empty string) and hundreds in memory.
 
 use kafka_protocol::messages::ApiKey;
 
 use crate::schema::{self, Field, Kind, Message, Schema};
 use crate::varint::take_u32;
 
-/// The largest number of array elements and tagged fields in one body. An element can be one byte on the wire (an
-/// empty string) and some 32 to 300 in memory; a body with a million is already far more than a cluster has partitions.
-pub const MAX_ELEMENTS: usize = 1_000_000;
+/// What the elements of any body may take in memory, in bytes: enough for some thousand elements without a name.
+pub const FREE_MEMORY: usize = 256 << 10;
+/// How many bytes in memory each byte of the body pays for, above [`FREE_MEMORY`]. What clients really send, names of
+/// eight characters and partitions, needs 4 to 10.
+pub const MEMORY_PER_BYTE: usize = 16;
+/// What the elements of a request may take in memory in all, however large it is: more than 200,000 topics or partitions.
+pub const MAX_REQUEST_MEMORY: usize = 32 << 20;
+/// The same for a response, which comes from a node of ours.
+pub const MAX_RESPONSE_MEMORY: usize = 1 << 30;
+
+/// What a string or bytes take in memory, besides the frame that they are a slice of.
+const HANDLE: usize = 32;
+/// What a tagged field takes that is not known: an entry of a map. The first one of a struct also takes the node of that map.
+const UNKNOWN_TAG: usize = 96;
+const TAG_NODE: usize = 416;
+
+/// What the walk found.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Walk {
+    /// How many bytes the body takes. More may follow: Kafka ignores them.
+    pub bytes: usize,
+    /// About how much memory its elements take once it is decoded, in bytes; strings and records are slices of the frame.
+    pub memory: usize,
+}
 
 /// Why a body is not decoded.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
@@ -19,9 +40,9 @@ pub enum BoundError {
     /// A length or count asks for more bytes than there are, or is negative without being null.
     #[error("field {0} does not fit into the body")]
     Length(&'static str),
-    /// More than [`MAX_ELEMENTS`] elements.
-    #[error("field {0} takes the body past {MAX_ELEMENTS} elements")]
-    Elements(&'static str),
+    /// So many small elements that they would take far more memory than the body has bytes.
+    #[error("field {0} takes the body past the memory that its size pays for")]
+    Memory(&'static str),
     /// A tagged field whose content ends before or after its size says.
     #[error("tagged field {0} is not as long as it says")]
     Tagged(&'static str),
@@ -30,27 +51,42 @@ pub enum BoundError {
     Api(i16),
 }
 
-/// Walks a request body; the number of bytes that it takes. More may follow: Kafka ignores them.
-pub fn request_body(key: ApiKey, version: i16, body: &[u8]) -> Result<usize, BoundError> {
-    walk(schema::of_request(key).ok_or(BoundError::Api(key as i16))?, version, body)
+/// Walks a request body.
+pub fn request_body(key: ApiKey, version: i16, body: &[u8]) -> Result<Walk, BoundError> {
+    walk(schema::of_request(key).ok_or(BoundError::Api(key as i16))?, version, body, MAX_REQUEST_MEMORY)
 }
 
-/// Walks a response body; the number of bytes that it takes.
-pub fn response_body(key: ApiKey, version: i16, body: &[u8]) -> Result<usize, BoundError> {
-    walk(schema::of_response(key).ok_or(BoundError::Api(key as i16))?, version, body)
+/// Walks a response body.
+pub fn response_body(key: ApiKey, version: i16, body: &[u8]) -> Result<Walk, BoundError> {
+    walk(schema::of_response(key).ok_or(BoundError::Api(key as i16))?, version, body, MAX_RESPONSE_MEMORY)
 }
 
-fn walk(message: &Message, version: i16, body: &[u8]) -> Result<usize, BoundError> {
-    let mut walker = Walker { rest: body, version, flexible: version >= message.flexible, elements: 0 };
+fn walk(message: &Message, version: i16, body: &[u8], most: usize) -> Result<Walk, BoundError> {
+    let allowed = body.len().saturating_mul(MEMORY_PER_BYTE).saturating_add(FREE_MEMORY).min(most);
+    let mut walker = Walker { rest: body, version, flexible: version >= message.flexible, memory: 0, allowed };
     walker.structure(message.body)?;
-    Ok(body.len() - walker.rest.len())
+    Ok(Walk { bytes: body.len() - walker.rest.len(), memory: walker.memory })
 }
 
 struct Walker<'a> {
     rest: &'a [u8],
     version: i16,
     flexible: bool,
-    elements: usize,
+    memory: usize,
+    allowed: usize,
+}
+
+/// What a value takes in memory, without the elements of the arrays in it: at least what it does in `kafka-protocol`.
+fn size_of(kind: &Kind) -> usize {
+    match kind {
+        Kind::Fixed(size) => size.next_multiple_of(8),
+        Kind::Str | Kind::Bytes | Kind::Array(_) => HANDLE,
+        // Every struct has a map of the tagged fields that it does not know.
+        Kind::Struct(schema) | Kind::NullableStruct(schema) => {
+            let fields = schema.fields.iter().chain(schema.tagged.iter().map(|(_, field)| field));
+            fields.map(|field| size_of(&field.kind)).sum::<usize>() + HANDLE
+        }
+    }
 }
 
 impl Walker<'_> {
@@ -80,7 +116,8 @@ impl Walker<'_> {
             },
             Kind::Array(element) => {
                 let Some(count) = self.length(name)? else { return Ok(()) };
-                self.count(name, count)?;
+                let each = if let Kind::Fixed(size) = element { *size } else { size_of(element) };
+                self.count(name, count, each)?;
                 match element {
                     Kind::Fixed(size) => self.skip(name, count.saturating_mul(*size)),
                     _ => (0..count).try_for_each(|_| self.value(name, element)),
@@ -108,21 +145,26 @@ impl Walker<'_> {
         }
     }
 
-    /// Every element takes at least a byte, so a count above what is left is false; then the total is held down.
-    fn count(&mut self, name: &'static str, count: usize) -> Result<(), BoundError> {
+    /// Every element takes at least a byte, so a count above what is left is false; then the memory is held down.
+    fn count(&mut self, name: &'static str, count: usize, each: usize) -> Result<(), BoundError> {
         if count > self.rest.len() {
             return Err(BoundError::Length(name));
         }
-        self.elements += count;
-        if self.elements > MAX_ELEMENTS { Err(BoundError::Elements(name)) } else { Ok(()) }
+        self.memory = self.memory.saturating_add(count.saturating_mul(each));
+        if self.memory > self.allowed { Err(BoundError::Memory(name)) } else { Ok(()) }
     }
 
     fn tagged(&mut self, schema: &Schema) -> Result<(), BoundError> {
         const NAME: &str = "tagged fields";
         let count = take_u32(&mut self.rest).ok_or(BoundError::Length(NAME))? as usize;
-        self.count(NAME, count)?;
+        if count > 0 {
+            self.memory = self.memory.saturating_add(TAG_NODE);
+        }
+        self.count(NAME, count, UNKNOWN_TAG)?;
         for _ in 0..count {
-            let tag = take_u32(&mut self.rest).ok_or(BoundError::Length(NAME))?;
+            // Kafka's tags are positive 32-bit numbers; `kafka-protocol` counts others and does not write them again.
+            let tag = take_u32(&mut self.rest).filter(|tag| i32::try_from(*tag).is_ok());
+            let tag = tag.ok_or(BoundError::Length(NAME))?;
             let size = take_u32(&mut self.rest).ok_or(BoundError::Length(NAME))? as usize;
             let after = self.rest.len().checked_sub(size).ok_or(BoundError::Length(NAME))?;
             match schema.tagged.iter().find(|(t, field)| *t == tag && self.has(field)) {

@@ -216,6 +216,7 @@ impl<'a> Writer<'a> {
         Ok(())
     }
 
+    #[allow(clippy::indexing_slicing, reason = "it begins with four bytes for the length")]
     fn finish(mut self) -> Result<Vec<Bytes>, WireError> {
         let length = i32::try_from(self.out.len() - 4 + self.record_bytes).map_err(|_| self.too_long())?;
         self.out[..4].copy_from_slice(&length.to_be_bytes());

@@ -85,6 +85,8 @@ pub struct Request {
     pub client_id: Option<String>,
     /// The sender's Lamport clock, if it is a node of ours.
     pub lamport: Option<u64>,
+    /// About how many bytes of memory it takes besides the frame that it came in.
+    pub memory: usize,
     /// What it asks. Records are slices of the frame.
     pub body: RequestKind,
 }
@@ -124,10 +126,11 @@ pub fn decode_request(frame: Bytes) -> Result<Request, WireError> {
         }
     };
     let lamport = if flexible(api_key, version) { header_tags(&mut rest)? } else { None };
-    bound::request_body(api_key, version, rest).map_err(|why| WireError::Bound { api_key, version, why })?;
+    let walk = bound::request_body(api_key, version, rest);
+    let memory = walk.map_err(|why| WireError::Bound { api_key, version, why })?.memory;
     let mut body = frame.slice_ref(rest);
     let body = RequestKind::decode(api_key, version, &mut body).ok_or(WireError::Body { api_key, version })?;
-    Ok(Request { api_key, version, correlation_id, client_id, lamport, body })
+    Ok(Request { api_key, version, correlation_id, client_id, lamport, memory, body })
 }
 
 /// Encodes a request with its length prefix. The Lamport clock travels in flexible versions only.
@@ -212,6 +215,7 @@ fn tagged_response_header(api_key: ApiKey, version: i16) -> bool {
     api_key != ApiKey::ApiVersions && flexible(api_key, version)
 }
 
+#[allow(clippy::indexing_slicing, reason = "it begins with four bytes for the length")]
 fn finish(api_key: ApiKey, version: i16, mut out: Vec<u8>) -> Result<Bytes, WireError> {
     let failed = |_| encode_error(api_key, version, "longer than a frame can be".into());
     let length = i32::try_from(out.len() - 4).map_err(failed)?;

@@ -4,6 +4,12 @@
 //! version table, record batches and the fetch response are our own. Nothing from a socket reaches that decoder before
 //! [`mod@bound`] has walked it and found every length and count inside the frame.
 
+// What comes from a socket or a file must not reach a panic.
+#![cfg_attr(
+    not(test),
+    warn(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::unreachable)
+)]
+
 pub mod api;
 pub mod batch;
 pub mod bound;
@@ -11,6 +17,8 @@ pub mod compression;
 pub mod coordinator;
 pub mod fetch;
 pub mod frame;
+#[cfg(any(test, feature = "sample"))]
+pub mod sample;
 mod schema;
 #[cfg(test)]
 mod tests;

@@ -21,7 +21,7 @@ pub(crate) enum Kind {
     Array(&'static Kind),
     /// Fields in a row, and tagged fields after them in flexible versions.
     Struct(&'static Schema),
-    /// The same after a byte that is negative where it is null.
+    /// A byte, and such fields after it unless it is negative: then it is null (KIP-893).
     NullableStruct(&'static Schema),
 }
 
@@ -106,6 +106,13 @@ tables! {
     IncrementalAlterConfigs incremental_alter_configs,
     AlterConfigs alter_configs,
     DescribeConfigs describe_configs,
+    DeleteTopics delete_topics,
+    CreatePartitions create_partitions,
+    DescribeCluster describe_cluster,
+    DescribeTopicPartitions describe_topic_partitions,
+    DeleteRecords delete_records,
+    DescribeLogDirs describe_log_dirs,
+    DescribeProducers describe_producers,
     JoinGroup join_group,
     SyncGroup sync_group,
     Heartbeat heartbeat,

@@ -3,7 +3,6 @@
 mod fetch;
 mod frames;
 mod hostile;
-mod sample;
 
 use crate::api::{INTERNAL, SUPPORTED};
 use crate::messages::ApiKey;

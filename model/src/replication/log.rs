@@ -216,6 +216,24 @@ impl EpochRuns {
         self
     }
 
+    /// The same records with the epoch cache of a log that starts at `start` (`LeaderEpochFileCache.truncateFromStart`).
+    pub fn started_at(self, start: Offset) -> Self {
+        let epochs = self.starts.clone();
+        let last = epochs.partition_point(|(_, s)| *s <= start);
+        let first = last.checked_sub(1).and_then(|i| epochs.get(i)).map(|(e, _)| (*e, start));
+        self.with_epochs(first.into_iter().chain(epochs.into_iter().skip(last)))
+    }
+
+    /// The same records with the epoch cache that those from `start` on say themselves.
+    pub fn recovered_at(self, start: Offset) -> Self {
+        let mut said = EpochRuns::default();
+        for (run, end) in self.spans().filter(|(_, end)| *end > start) {
+            said.assign(run.epoch, run.start.max(start));
+            debug_assert!(end <= self.end);
+        }
+        self.with_epochs(said.starts)
+    }
+
     fn assign(&mut self, epoch: Epoch, at: Offset) {
         if self.starts.last().is_some_and(|(e, s)| *e == epoch && *s <= at) {
             return;

@@ -83,6 +83,17 @@ pub(super) const KEYS: &[Key] = &[
         |c| Some(c.rebalance_secs.to_string()),
     ),
     key("auto.create.topics.enable", |c, v| boolean(v).map(|b| c.auto_create = b), |c| Some(c.auto_create.to_string())),
+    key("delete.topic.enable", |c, v| boolean(v).map(|b| c.delete_topics = b), |c| Some(c.delete_topics.to_string())),
+    key(
+        "max.request.partition.size.limit",
+        |c, v| number(v, 1, i32::MAX).map(|n| c.partition_limit = n),
+        |c| Some(c.partition_limit.to_string()),
+    ),
+    key(
+        "max.incremental.fetch.session.cache.slots",
+        |c, v| number(v, 0, i32::MAX as usize).map(|n| c.fetch_sessions = n),
+        |c| Some(c.fetch_sessions.to_string()),
+    ),
     key(
         "broker.session.timeout.ms",
         |c, v| number(v, 1, u64::MAX).map(|n| c.session_timeout_ms = n),
@@ -134,6 +145,26 @@ pub(super) const KEYS: &[Key] = &[
         |c| Some(c.segment_bytes.to_string()),
     ),
     key(
+        "log.retention.check.interval.ms",
+        |c, v| number(v, 1, i64::MAX as u64).map(|n| c.retention_check_ms = n),
+        |c| Some(c.retention_check_ms.to_string()),
+    ),
+    key(
+        "log.initial.task.delay.ms",
+        |c, v| number(v, 0, i64::MAX as u64).map(|n| c.initial_task_delay_ms = n),
+        |c| Some(c.initial_task_delay_ms.to_string()),
+    ),
+    key(
+        "producer.id.expiration.ms",
+        |c, v| number(v, 1, i32::MAX as u64).map(|n| c.producer_expiration_ms = n),
+        |c| Some(c.producer_expiration_ms.to_string()),
+    ),
+    key(
+        "producer.id.expiration.check.interval.ms",
+        |c, v| number(v, 1, i32::MAX as u64).map(|n| c.producer_expiration_check_ms = n),
+        |c| Some(c.producer_expiration_check_ms.to_string()),
+    ),
+    key(
         "log.flush.interval.messages",
         |c, v| number(v, 1, i64::MAX as u64).map(|n| c.flush_interval_messages = n),
         |c| Some(c.flush_interval_messages.to_string()),
@@ -147,6 +178,44 @@ pub(super) const KEYS: &[Key] = &[
         "socket.request.max.bytes",
         |c, v| number(v, 1, i32::MAX as usize).map(|n| c.request_max_bytes = n),
         |c| Some(c.request_max_bytes.to_string()),
+    ),
+    key(
+        "queued.max.request.bytes",
+        |c, v| number(v, -1, i64::MAX).map(|n| c.queued_max_request_bytes = n),
+        |c| Some(c.queued_max_request_bytes.to_string()),
+    ),
+    key(
+        "max.connections",
+        |c, v| number(v, 0, i32::MAX as usize).map(|n| c.max_connections = n),
+        |c| Some(c.max_connections.to_string()),
+    ),
+    key(
+        "max.connections.per.ip",
+        |c, v| number(v, 0, i32::MAX as usize).map(|n| c.max_connections_per_ip = n),
+        |c| Some(c.max_connections_per_ip.to_string()),
+    ),
+    key(
+        "max.connections.per.ip.overrides",
+        |c, v| overrides(v).map(|list| c.max_connections_per_ip_overrides = list),
+        |c| {
+            let list = c.max_connections_per_ip_overrides.iter();
+            Some(list.map(|(host, count)| format!("{host}:{count}")).collect::<Vec<_>>().join(","))
+        },
+    ),
+    key(
+        "connections.max.idle.ms",
+        |c, v| number(v, i64::MIN, i64::MAX).map(|n| c.connections_max_idle_ms = n),
+        |c| Some(c.connections_max_idle_ms.to_string()),
+    ),
+    key(
+        "bellwether.connection.stall.ms",
+        |c, v| number(v, 1, u64::MAX).map(|n| c.connection_stall_ms = n),
+        |c| Some(c.connection_stall_ms.to_string()),
+    ),
+    key(
+        "bellwether.answers.max.bytes",
+        |c, v| number(v, 0, usize::MAX).map(|n| c.answers_max_bytes = n),
+        |c| Some(c.answers_max_bytes.to_string()),
     ),
     key(
         "bellwether.run.id",
@@ -176,16 +245,26 @@ pub(super) const DOCUMENTATION: &[(&str, &str)] = &[
     ("advertised.listeners", "Where clients reach this node, if that is not where it listens."),
     ("auto.create.topics.enable", "Whether a topic is created when somebody asks for its metadata."),
     ("auto.leader.rebalance.enable", "Whether preferred leaders get their leaderships back from time to time."),
+    ("bellwether.answers.max.bytes", "How much memory records take in answers that clients have not taken yet."),
+    (
+        "bellwether.connection.stall.ms",
+        "How long a client may take for a request that it has begun, and for an answer.",
+    ),
     ("bellwether.run.id", "A name for this run, which stands in its trace."),
     ("broker.heartbeat.interval.ms", "How often a broker tells the controller that it lives."),
     ("broker.id", "The older name of node.id."),
     ("broker.rack", "The rack of this broker."),
     ("broker.session.timeout.ms", "A broker that was silent for longer is fenced."),
+    ("connections.max.idle.ms", "A connection on which nothing happens for longer is closed."),
     ("controller.quorum.voters", "The controllers, as id@host:port."),
     ("default.replication.factor", "How many replicas a topic has that does not say."),
     ("delete.topic.enable", "Whether topics can be deleted."),
     ("eligible.leader.replicas.version", "Whether partitions have eligible leader replicas (KIP-966)."),
     ("fetch.max.bytes", "The largest answer to a consumer's fetch."),
+    ("log.initial.task.delay.ms", "How long after the start it is first looked what retention takes away."),
+    ("log.retention.check.interval.ms", "How often it is looked what retention takes away."),
+    ("producer.id.expiration.check.interval.ms", "How often it is looked which producers are silent."),
+    ("producer.id.expiration.ms", "An idempotent producer that was silent for longer is forgotten."),
     ("group.consumer.heartbeat.interval.ms", "How often members of consumer groups are to send heartbeats (KIP-848)."),
     ("group.consumer.max.size", "How many members a consumer group may have."),
     ("group.consumer.session.timeout.ms", "A member of a consumer group that was silent for longer is out."),
@@ -197,6 +276,9 @@ pub(super) const DOCUMENTATION: &[(&str, &str)] = &[
     ("listeners", "Where this node listens."),
     ("log.dir", "The older name of log.dirs."),
     ("log.dirs", "The folder for the logs; without it they are kept in memory."),
+    ("max.connections", "How many connections there may be; more wait."),
+    ("max.connections.per.ip", "How many connections there may be from one address; more are closed."),
+    ("max.connections.per.ip.overrides", "The same for single addresses, as host:count."),
     ("max.incremental.fetch.session.cache.slots", "How many fetch sessions of consumers are kept (KIP-227)."),
     ("max.request.partition.size.limit", "How many partitions one answer to DescribeTopicPartitions has at most."),
     ("node.id", "The id of this node."),
@@ -215,6 +297,7 @@ pub(super) const DOCUMENTATION: &[(&str, &str)] = &[
     ),
     ("offsets.topic.segment.bytes", "The size of the segments of __consumer_offsets."),
     ("process.roles", "Whether this node is a broker, a controller or both."),
+    ("queued.max.request.bytes", "How much memory requests take that arrive or wait for their answer; -1 for 32 MiB."),
     ("replica.fetch.backoff.ms", "How long a follower waits after a fetch that failed."),
     ("replica.fetch.max.bytes", "How much a follower asks for of each partition."),
     ("replica.fetch.response.max.bytes", "How much a follower asks for of all partitions."),
@@ -288,4 +371,14 @@ fn listener(v: &str) -> Result<HostPort, String> {
 
 fn voters(v: &str) -> Result<Vec<Voter>, String> {
     v.split(',').map(|voter| voter.trim().parse()).collect()
+}
+
+/// `host:count,…`, where a host may be an IPv6 address (SocketServer, max.connections.per.ip.overrides).
+fn overrides(v: &str) -> Result<Vec<(String, usize)>, String> {
+    let entries = v.split(',').map(str::trim).filter(|entry| !entry.is_empty());
+    let parse = |entry: &str| {
+        let (host, count) = entry.rsplit_once(':').ok_or_else(|| format!("'{entry}' is not HOST:COUNT"))?;
+        Ok((host.trim().to_string(), number(count.trim(), 0, i32::MAX as usize)?))
+    };
+    entries.map(parse).collect()
 }

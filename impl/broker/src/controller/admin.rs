@@ -208,7 +208,7 @@ impl ControllerNode {
         })
     }
 
-    fn refusable(
+    pub(super) fn refusable(
         &self,
         decide: impl FnOnce(&mut bellwether_core::Controller) -> Decision<Result<(), TopicError>>,
     ) -> Result<(), Refused> {
@@ -229,7 +229,7 @@ impl ControllerNode {
     }
 }
 
-fn told(outcome: Result<(), Refused>) -> (i16, Option<StrBytes>) {
+pub(super) fn told(outcome: Result<(), Refused>) -> (i16, Option<StrBytes>) {
     match outcome {
         Ok(()) => (0, None),
         Err((error, message)) => (error.code(), message.map(StrBytes::from)),

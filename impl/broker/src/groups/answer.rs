@@ -409,7 +409,7 @@ async fn create(broker: &Arc<Broker>) {
     let mut request = CreateTopicsRequest::default();
     request.topics = vec![topic];
     request.timeout_ms = 1_000;
-    for result in crate::apis::create_topics(broker, &request).await.topics {
+    for result in crate::topics::create_topics(broker, &request).await.topics {
         if result.error_code != 0 && result.error_code != ResponseError::TopicAlreadyExists.code() {
             let why = result.error_message.as_ref().map_or("", |m| m.as_str());
             tracing::warn!(error = result.error_code, why, "the topic {OFFSETS_TOPIC} cannot be created");

@@ -6,13 +6,13 @@ use std::sync::Arc;
 use bellwether_core::{
     Caller, GroupConfig, GroupCoordinator, GroupEffect, GroupRequest, GroupResponse, Millis, Moment, Token,
 };
+use bellwether_sync::Bell;
 use bellwether_wire::coordinator::GroupRecord;
 use bellwether_wire::{Batch, ResponseError, batch};
 use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
 
-use crate::bells::Bell;
 use crate::broker::Broker;
 use crate::controller::wall_ms;
 use crate::replica::{Replica, token};
@@ -97,7 +97,7 @@ impl Shard {
             *self.state.lock() = State::Over;
             return;
         }
-        let bell = Bell::new(Notify::new());
+        let bell = Arc::new(Bell::new());
         // Looked at when the bell hangs: an append may have moved it before.
         while let Some((_, _, high_watermark)) = self.replica.watch(self.epoch, Some(&bell)) {
             let Some(next) = self.catch_up(&broker, high_watermark) else { break };
@@ -108,7 +108,7 @@ impl Shard {
                 }
             };
             tokio::select! {
-                () = bell.notified() => {}
+                () = bell.heard() => {}
                 () = self.sooner.notified() => {}
                 () = timer => {}
             }

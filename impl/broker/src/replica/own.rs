@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use bellwether_core::Millis;
+use bellwether_sync::Bell;
 use bellwether_wire::{Batch, ResponseError, batch};
 use bytes::{Bytes, BytesMut};
 
 use super::{CONSUMER, Offline, Replica, token};
-use crate::bells::Bell;
 
 impl Replica {
     /// The leader epoch, if this replica leads.
@@ -18,7 +18,7 @@ impl Replica {
 
     /// Where the log begins and ends, and the high watermark, if this replica leads at this epoch. The bell is rung once when the
     /// high watermark moves.
-    pub(crate) fn watch(&self, epoch: i32, bell: Option<&Bell>) -> Option<(i64, i64, i64)> {
+    pub(crate) fn watch(&self, epoch: i32, bell: Option<&Arc<Bell>>) -> Option<(i64, i64, i64)> {
         let inner = &mut *self.inner.lock();
         let partition = &inner.partition;
         if inner.closed.is_some() || !partition.is_leader() || partition.leader_epoch() != epoch {

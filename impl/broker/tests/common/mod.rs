@@ -172,11 +172,16 @@ impl Client {
 
     /// ListOffsets: error code, offset.
     pub async fn list(&self, topic: &str, partition: i32, timestamp: i64) -> (i16, i64) {
+        self.list_version(7, topic, partition, timestamp).await
+    }
+
+    /// As a client of this version.
+    pub async fn list_version(&self, version: i16, topic: &str, partition: i32, timestamp: i64) -> (i16, i64) {
         let mut asked = ListOffsetsPartition::default();
         (asked.partition_index, asked.timestamp, asked.current_leader_epoch) = (partition, timestamp, -1);
         let topic = ListOffsetsTopic::default().with_name(name(topic)).with_partitions(vec![asked]);
         let request = ListOffsetsRequest::default().with_replica_id((-1).into()).with_topics(vec![topic]);
-        match self.call(7, request).await {
+        match self.call(version, request).await {
             ResponseKind::ListOffsets(response) => {
                 let partition = &response.topics[0].partitions[0];
                 (partition.error_code, partition.offset)

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bellwether_trace::{Event, NodeId, PartitionState, TopicId, TopicPartition};
 use bellwether_wire::ResponseError;
 
+use super::place::place;
 use super::{Controller, Decision, change, configs};
 use crate::{MetadataImage, MetadataRecord};
 
@@ -12,7 +13,7 @@ use crate::{MetadataImage, MetadataRecord};
 const MAX_NAME_LENGTH: usize = 249;
 
 /// One request creates at most this many partitions (`ReplicationControlManager.MAX_PARTITIONS_PER_BATCH`).
-const MAX_PARTITIONS: usize = 10_000;
+pub(super) const MAX_PARTITIONS: usize = 10_000;
 
 /// A topic to create.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -67,7 +68,7 @@ struct Plan {
 impl Controller {
     /// CreateTopics: one answer for each topic, in order; the good ones are created in one batch, the others refused
     /// with INVALID_TOPIC_EXCEPTION, TOPIC_ALREADY_EXISTS, INVALID_PARTITIONS, INVALID_REPLICATION_FACTOR,
-    /// INVALID_REPLICA_ASSIGNMENT, INVALID_CONFIG, INVALID_REQUEST or POLICY_VIOLATION
+    /// INVALID_REPLICA_ASSIGNMENT, INVALID_CONFIG, INVALID_REQUEST, TOPIC_AUTHORIZATION_FAILED or POLICY_VIOLATION
     /// (ReplicationControlManager.java). Replicas that are fenced are placed last and start outside of the ISR; the
     /// leader is the first replica that is active.
     pub fn create_topics(
@@ -85,7 +86,11 @@ impl Controller {
         for topic in topics {
             let plan = if names.get(&topic.name).is_some_and(|n| *n > 1) {
                 refuse(ResponseError::InvalidRequest, "Duplicate topic name.")
-            } else if topic.id == TopicId(0) || self.image.topic(topic.id).is_some() || !ids.insert(topic.id) {
+            } else if topic.id == TopicId(0)
+                || self.image.topic(topic.id).is_some()
+                || self.image.is_deleted(topic.id)
+                || !ids.insert(topic.id)
+            {
                 refuse(ResponseError::UnknownServerError, "The topic id is taken.")
             } else {
                 self.plan(&topic, room)
@@ -98,17 +103,14 @@ impl Controller {
         if validate_only || records.is_empty() {
             return self.reply(replies);
         }
-        self.commit(records, |offset| {
-            for event in &mut events {
-                if let Event::Create { metadata_offset, .. } = event {
-                    *metadata_offset = offset;
-                }
-            }
-            (events, replies)
-        })
+        self.commit_new(records, events, replies)
     }
 
     fn plan(&self, topic: &CreateTopic, room: usize) -> Result<Plan, TopicError> {
+        // The metadata log's own name (`ControllerApis.createTopics`).
+        if topic.name == "__cluster_metadata" {
+            return refuse(ResponseError::TopicAuthorizationFailed, "This name belongs to the metadata log.");
+        }
         if self.image.topic_named(&topic.name).is_some() {
             return refuse(ResponseError::TopicAlreadyExists, format!("Topic '{}' already exists.", topic.name));
         }
@@ -143,21 +145,48 @@ impl Controller {
         let replication_factor = placement.first().map_or(-1, |r| i16::try_from(r.len()).unwrap_or(i16::MAX));
         records.push(MetadataRecord::Topic { name: name.clone(), id, configs: configs.clone() });
         for (partition, replicas) in (0..).zip(placement) {
-            let active = || replicas.iter().copied().filter(|r| self.image.active(*r));
-            let (leader, mut isr) = (active().next(), active().collect::<Vec<_>>());
-            isr.sort_unstable();
-            let state = PartitionState { leader, isr, replicas, ..PartitionState::default() };
             let tp = TopicPartition { topic: id, partition };
-            records.push(change::record(tp, state.clone()));
-            let metadata_offset = -1;
-            let (topic, elr) = (name.clone(), self.image.elr());
-            events.push(Event::Create { tp, topic, min_isr, unclean, elr, metadata_offset, state });
+            self.write_partition(tp, &name, (min_isr, unclean), replicas, records, events);
         }
         CreatedTopic { id, num_partitions, replication_factor, configs }
     }
 
-    /// Places replicas as `StripedReplicaPlacer` does with one rack: partition p starts at broker (start + p), unfenced
-    /// brokers first, fenced ones when those are used up, and never one in controlled shutdown. The start comes from the topic's random id.
+    /// The record and the event of a new partition.
+    pub(super) fn write_partition(
+        &self,
+        tp: TopicPartition,
+        topic: &str,
+        (min_isr, unclean): (i32, bool),
+        replicas: Vec<NodeId>,
+        records: &mut Vec<MetadataRecord>,
+        events: &mut Vec<Event>,
+    ) {
+        let active = || replicas.iter().copied().filter(|r| self.image.active(*r));
+        let (leader, mut isr) = (active().next(), active().collect::<Vec<_>>());
+        isr.sort_unstable();
+        let state = PartitionState { leader, isr, replicas, ..PartitionState::default() };
+        records.push(change::record(tp, state.clone()));
+        let (topic, elr) = (topic.to_owned(), self.image.elr());
+        events.push(Event::Create { tp, topic, min_isr, unclean, elr, metadata_offset: -1, state });
+    }
+
+    /// Puts new partitions at the end of the log. Their events' offset is known only then.
+    pub(super) fn commit_new<R>(
+        &mut self,
+        records: Vec<MetadataRecord>,
+        mut events: Vec<Event>,
+        reply: R,
+    ) -> Decision<R> {
+        self.commit(records, |offset| {
+            for event in &mut events {
+                if let Event::Create { metadata_offset, .. } = event {
+                    *metadata_offset = offset;
+                }
+            }
+            (events, reply)
+        })
+    }
+
     fn place(&self, topic: &CreateTopic, room: usize) -> Result<Vec<Vec<NodeId>>, TopicError> {
         let partitions = match topic.num_partitions {
             -1 => self.config.num_partitions,
@@ -177,33 +206,8 @@ impl Controller {
         }
         let (partitions, replicas) = (partitions as usize, replicas as usize);
         check_room(partitions, room)?;
-        let (fenced, unfenced): (Vec<_>, Vec<_>) =
-            self.image.brokers().iter().filter(|(_, b)| b.shutting_down.is_none()).partition(|(_, b)| b.fenced);
-        let brokers = fenced.len() + unfenced.len();
-        if replicas > brokers {
-            let message = format!(
-                "Unable to replicate the partition {replicas} time(s): The target replication factor of {replicas} cannot be \
-                 reached because only {brokers} broker(s) are registered."
-            );
-            return refuse(ResponseError::InvalidReplicationFactor, message);
-        }
-        if unfenced.is_empty() {
-            let message =
-                format!("Unable to replicate the partition {replicas} time(s): All brokers are currently fenced.");
-            return refuse(ResponseError::InvalidReplicationFactor, message);
-        }
-        let start = (topic.id.0 % 1_000_003) as usize;
-        let rotated = |list: &[(&NodeId, &crate::Broker)], by: usize| -> Vec<NodeId> {
-            let n = list.len().max(1);
-            list.iter().cycle().skip(by % n).take(list.len()).map(|(id, _)| **id).collect()
-        };
-        let row = |p: usize| {
-            let mut row = rotated(&unfenced, start + p);
-            row.extend(rotated(&fenced, start + p));
-            row.truncate(replicas);
-            row
-        };
-        Ok((0..partitions).map(row).collect())
+        // A start that differs from topic to topic, out of the topic's random id.
+        place(&self.image, start_of(topic.id), partitions, replicas)
     }
 
     fn check_assignment(&self, topic: &CreateTopic, room: usize) -> Result<Vec<Vec<NodeId>>, TopicError> {
@@ -247,6 +251,11 @@ impl Controller {
     }
 }
 
+/// Where the placement of a topic begins.
+pub(super) fn start_of(id: TopicId) -> usize {
+    (id.0 % 1_000_003) as usize
+}
+
 /// Replicas that somebody has chosen (`validateManualPartitionAssignment`): known brokers, each once, at least one.
 pub(super) fn check_replicas(image: &MetadataImage, replicas: &[NodeId]) -> Result<(), TopicError> {
     let invalid = |message: String| refuse(ResponseError::InvalidReplicaAssignment, message);
@@ -263,7 +272,7 @@ pub(super) fn check_replicas(image: &MetadataImage, replicas: &[NodeId]) -> Resu
     Ok(())
 }
 
-fn check_room(partitions: usize, room: usize) -> Result<(), TopicError> {
+pub(super) fn check_room(partitions: usize, room: usize) -> Result<(), TopicError> {
     if partitions > room {
         return refuse(ResponseError::PolicyViolation, "Excessively large number of partitions per request.");
     }

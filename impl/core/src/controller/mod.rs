@@ -13,7 +13,9 @@ mod configs;
 mod create;
 mod election;
 mod offline;
+mod place;
 mod reassign;
+mod topics;
 
 use std::collections::BTreeMap;
 
@@ -359,6 +361,7 @@ impl Controller {
     }
 
     /// Puts a batch at the end of the log. `finish` is told the offset of its last record.
+    #[allow(clippy::panic, reason = "a controller that cannot trust its own image must not go on")]
     fn commit<R>(&mut self, records: Vec<MetadataRecord>, finish: impl FnOnce(i64) -> (Vec<Event>, R)) -> Decision<R> {
         let first_offset = self.image.offset() + 1;
         if let Err(error) = self.image.apply_batch(first_offset, &records) {

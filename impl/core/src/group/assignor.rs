@@ -62,7 +62,7 @@ fn uniform(members: &[Subscriber], partitions: &BTreeMap<Uuid, i32>) -> BTreeMap
     let mut free: BTreeSet<(Uuid, i32)> = BTreeSet::new();
     free.extend(partitions.iter().flat_map(|(topic, count)| (0..*count).map(|p| (*topic, p))));
     let total = free.len();
-    let same = members.windows(2).all(|pair| pair[0].topics == pair[1].topics);
+    let same = members.iter().zip(members.iter().skip(1)).all(|(one, next)| one.topics == next.topics);
     // With the same subscriptions everybody has `share`, and `extra` of them one more.
     let (share, mut extra) = match members.len() {
         0 => return BTreeMap::new(),

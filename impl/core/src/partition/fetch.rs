@@ -3,7 +3,7 @@
 use bellwether_trace::{ErrorCode, Event, FetchAnswer, Rule};
 
 use super::{FetchIn, Partition, Responded};
-use crate::{Effects, Millis};
+use crate::{Effect, Effects, Millis};
 
 impl Partition {
     /// Takes a follower's fetch in: event `receive`. A valid one (`Ok`) is to be answered with [`Partition::respond`], at once
@@ -29,6 +29,9 @@ impl Partition {
         self.touch(now);
         if known && let Some(remote) = self.leading.as_mut().and_then(|l| l.remote_mut(fetch.follower)) {
             remote.fetched(now, fetch.fetch_offset, fetch.broker_epoch, self.log_end);
+            if remote.log_start.replace(fetch.log_start) != Some(fetch.log_start) {
+                fx.push(Effect::LowWatermarkMoved);
+            }
         }
         if answer == FetchAnswer::Ok {
             self.parked.push(*fetch);
@@ -91,7 +94,8 @@ impl Partition {
         } else if fetch.fetch_offset > self.log_end {
             // Only without the check above: this log was cut meanwhile.
             ErrorCode::OffsetOutOfRange
-        } else if !(fetch.fetch_offset..=self.log_end).contains(&end) {
+        } else if !(fetch.fetch_offset..=self.log_end).contains(&end) || fetch.fetch_offset < self.log_start {
+            // What was asked for was deleted meanwhile: the follower asks again, and is told.
             return Responded::Superseded;
         } else {
             ErrorCode::None

@@ -1,7 +1,7 @@
 //! A follower's side of replication: its fetches, and what it makes of the answers.
 
 use bellwether_log::ProducerStates;
-use bellwether_trace::{Event, FetchEffect, NodeId, Rule};
+use bellwether_trace::{ErrorCode, Event, FetchEffect, NodeId, Rule};
 
 use bellwether_wire::batch::BatchHeader;
 
@@ -19,6 +19,7 @@ impl Partition {
             fetch_offset: self.log_end,
             last_fetched_epoch: self.epochs.latest().unwrap_or(-1),
             broker_epoch,
+            log_start: self.log_start,
         };
         fx.trace(Event::Fetch {
             tp: self.tp,
@@ -34,7 +35,10 @@ impl Partition {
     /// Takes the response to `request` in: event `fetched`. Batch `i` of it is appended by an [`Effect::Append`] of index `i`.
     /// After an [`Effect::Truncate`] the shell calls [`Partition::rebuild_producers`].
     ///
-    /// Dropped are errors, answers to a request of another leader, leader epoch, offset (KAFKA-18991) or last epoch, batches
+    /// OFFSET_OUT_OF_RANGE with a log start above the end of this log: it is emptied, and begins anew there
+    /// (`AbstractFetcherThread.fetchOffsetAndTruncate`).
+    ///
+    /// Dropped are other errors, answers to a request of another leader, leader epoch, offset (KAFKA-18991) or last epoch, batches
     /// that do not follow on each other, and those of an epoch above the request's (KAFKA-18723).
     pub fn fetched(
         &mut self,
@@ -44,18 +48,31 @@ impl Partition {
         fx: &mut Effects,
     ) -> FetchEffect {
         let mut epochs_changed = false;
-        let mut appended = 0;
+        let mut appended = false;
         let mut shown = false;
-        let effect = if answer.error != 0 || !self.expects(request, from) {
+        let (mut base, mut before_start) = (self.log_end, None);
+        let effect = if !self.expects(request, from) {
+            FetchEffect::Ignored
+        } else if answer.error == ErrorCode::OffsetOutOfRange.code() && answer.log_start > self.log_end {
+            epochs_changed = self.begin_anew(answer.log_start, fx);
+            FetchEffect::BegunAnew
+        } else if answer.error != 0 {
             FetchEffect::Ignored
         } else if let Some((epoch, end)) = answer.diverging {
             epochs_changed = self.truncate(self.point_of_divergence(epoch, end), fx);
             FetchEffect::Truncated
         } else if let Some(end) = self.fits(request, answer) {
-            appended = answer.batches.len();
-            let mut at = self.log_end;
+            appended = !answer.batches.is_empty();
+            // Records were deleted up to the middle of a batch, which comes whole (Partition.appendRecordsToFollowerOrFutureReplica).
+            if let Some(first) = answer.batches.first().filter(|_| self.is_empty())
+                && first.base_offset < request.fetch_offset
+            {
+                base = first.base_offset;
+                before_start = Some(self.log_start);
+            }
+            let mut at = base;
             for batch in answer.batches {
-                epochs_changed |= self.epochs.assign(batch.leader_epoch, at);
+                epochs_changed |= self.epochs.assign(batch.leader_epoch, at.max(self.log_start));
                 self.producers.append(&BatchHeader { base_offset: at, ..*batch });
                 at = end_of(batch, at).unwrap_or(at);
             }
@@ -77,14 +94,17 @@ impl Partition {
             log_end: self.log_end,
             high_watermark: self.high_watermark,
         });
-        if appended > 0 {
-            let mut at = self.log_end;
-            for batch in answer.batches {
-                at -= i64::from(batch.last_offset_delta) + 1;
+        if appended {
+            let mut at = base;
+            if before_start.is_some() {
+                fx.push(Effect::Reset { to: base });
             }
             for (index, batch) in answer.batches.iter().enumerate() {
                 fx.push(Effect::Append { index, base_offset: at, leader_epoch: batch.leader_epoch });
                 at += i64::from(batch.last_offset_delta) + 1;
+            }
+            if let Some(to) = before_start {
+                fx.push(Effect::AdvanceStart { to });
             }
         }
         if epochs_changed {
@@ -94,6 +114,20 @@ impl Partition {
             fx.push(Effect::HighWatermarkMoved);
         }
         effect
+    }
+
+    fn is_empty(&self) -> bool {
+        self.log_start == self.log_end
+    }
+
+    /// Says whether the epoch cache changed.
+    fn begin_anew(&mut self, at: i64, fx: &mut Effects) -> bool {
+        fx.push(Effect::Reset { to: at });
+        (self.log_start, self.log_end, self.high_watermark) = (at, at, at);
+        self.producers = ProducerStates::default();
+        let changed = !self.epochs.entries().is_empty();
+        self.epochs.clear();
+        changed
     }
 
     /// After a truncation: the producers' state is what the remaining batches say.
@@ -138,6 +172,11 @@ impl Partition {
         for batch in answer.batches {
             // A leader that does not compare epochs may send what is above the request's.
             let epoch_known = self.rules.holds(Rule::FetchLeaderEpoch, batch.leader_epoch <= request.leader_epoch);
+            // Below the start of an empty log nothing counts: the batch is there from its middle on.
+            let first = self.is_empty() && theirs == request.fetch_offset && ours == theirs;
+            if first && (0..theirs).contains(&batch.base_offset) && end_of(batch, batch.base_offset)? > theirs {
+                (theirs, ours) = (batch.base_offset, batch.base_offset);
+            }
             if batch.base_offset != theirs || !epoch_known || batch.leader_epoch < 0 {
                 return None;
             }

@@ -57,12 +57,13 @@ impl Partition {
         let end = end_of(batch, base_offset).ok_or(ResponseError::InvalidRecord)?;
         match self.producers.check(batch) {
             ProducerCheck::Append => {}
-            ProducerCheck::Duplicate { base_offset, end, newest } => {
+            ProducerCheck::Duplicate { base_offset, timestamp, end, newest } => {
                 if !newest && !self.rules.on(Rule::IdempotenceLastFive) {
                     return Err(ResponseError::OutOfOrderSequenceNumber);
                 }
                 if self.rules.on(Rule::IdempotenceWindow) {
-                    return Ok(self.duplicate(token, acks, base_offset, end, fx));
+                    let produced = Produced { base_offset, end, duplicate: true, timestamp, waiting: false };
+                    return Ok(self.duplicate(token, acks, produced, fx));
                 }
             }
             ProducerCheck::Error(ProducerError::InvalidProducerEpoch) => {
@@ -89,18 +90,19 @@ impl Partition {
         if waiting {
             self.waiting.push_back(Waiting { end, base_offset, token });
         }
-        Ok(Produced { base_offset, end, duplicate: false, waiting })
+        Ok(Produced { base_offset, end, duplicate: false, timestamp: batch.max_timestamp, waiting })
     }
 
     /// The log has the batch: a retry with acks=all waits for the same high watermark as the original did.
-    fn duplicate(&mut self, token: Token, acks: i16, base_offset: i64, end: i64, fx: &mut Effects) -> Produced {
+    fn duplicate(&mut self, token: Token, acks: i16, original: Produced, fx: &mut Effects) -> Produced {
+        let Produced { base_offset, end, .. } = original;
         let waiting = acks == -1 && self.leading.is_some();
         if waiting {
             fx.trace(Event::Duplicate { tp: self.tp, end });
             let place = self.waiting.partition_point(|w| w.end <= end);
             self.waiting.insert(place, Waiting { end, base_offset, token });
         }
-        Produced { base_offset, end, duplicate: true, waiting }
+        Produced { waiting, ..original }
     }
 
     /// Answers one produce that waited and that the high watermark has passed: event `ack`. False if there is none.

@@ -9,11 +9,13 @@
 //! that is longer.
 
 mod consumer;
+mod delete;
 mod fetch;
 mod follower;
 mod isr;
 mod leader;
 mod role;
+mod start;
 mod types;
 
 #[cfg(test)]
@@ -27,7 +29,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use bellwether_log::{EpochCache, ProducerStates};
-use bellwether_trace::{ErrorCode, FetchAnswer, NodeId, TopicPartition};
+use bellwether_trace::{ErrorCode, FetchAnswer, FetchEffect, NodeId, TopicPartition};
 use bellwether_wire::ResponseError;
 use bellwether_wire::batch::BatchHeader;
 
@@ -181,6 +183,17 @@ impl Partition {
         self.epochs.end_for(epoch, self.log_end)
     }
 
+    /// What idempotent producers wrote last.
+    pub fn producers(&self) -> &ProducerStates {
+        &self.producers
+    }
+
+    /// Forgets producers that have written nothing since `before` (ms since 1970; producer.id.expiration.ms ago). What they send later
+    /// may begin with any sequence number, and is no duplicate of anything.
+    pub fn expire_producers(&mut self, before: i64) {
+        self.producers.expire(before);
+    }
+
     /// How many produces wait for an answer.
     pub fn waiting(&self) -> usize {
         self.waiting.len()
@@ -229,6 +242,22 @@ impl Partition {
             self.settle(fx);
         }
         answer
+    }
+
+    /// [`Partition::fetched`], and what follows of it: a follower's log starts no earlier than its leader's
+    /// (`ReplicaFetcherThread.processPartitionData`).
+    pub fn on_fetched(
+        &mut self,
+        request: &FetchOut,
+        from: NodeId,
+        answer: &FetchedIn<'_>,
+        fx: &mut Effects,
+    ) -> FetchEffect {
+        let effect = self.fetched(request, from, answer, fx);
+        if effect == FetchEffect::Appended {
+            self.advance_log_start(answer.log_start, fx);
+        }
+        effect
     }
 
     /// [`Partition::learn_isr`], and what follows of it.

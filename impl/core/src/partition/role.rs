@@ -24,6 +24,8 @@ pub(super) struct Remote {
     pub id: NodeId,
     /// Where its log ends: unknown until it fetches in this leader epoch.
     pub log_end: Option<i64>,
+    /// Where its log starts: unknown until then too.
+    pub log_start: Option<i64>,
     /// The broker epoch of its last valid fetch.
     pub broker_epoch: Option<i64>,
     /// When it last had all of the leader's log, as far as its fetches tell.
@@ -34,7 +36,7 @@ pub(super) struct Remote {
 
 impl Remote {
     fn new(id: NodeId, caught_up: Option<Millis>) -> Remote {
-        Remote { id, log_end: None, broker_epoch: None, caught_up, last_fetch: None }
+        Remote { id, log_end: None, log_start: None, broker_epoch: None, caught_up, last_fetch: None }
     }
 
     /// A valid fetch at `offset` (`Replica.updateFetchStateOrThrow`): it was caught up now, or at its fetch before.
@@ -81,6 +83,7 @@ impl Partition {
             return false;
         }
         self.applied = Some(delta.metadata_offset);
+        let others = self.brokers != delta.brokers;
         self.brokers.clone_from(&delta.brokers);
         self.min_isr = delta.min_isr;
         let state = &delta.state;
@@ -139,6 +142,10 @@ impl Partition {
             fx.push(Effect::LogGrew);
             fx.push(Effect::HighWatermarkMoved);
         }
+        if moved || (others && self.leading.is_some()) {
+            // Who is fenced does not count for the low watermark any more.
+            fx.push(Effect::LowWatermarkMoved);
+        }
         true
     }
 
@@ -186,11 +193,14 @@ impl Partition {
     }
 
     /// Cuts the log and what is known of it. Says whether the epoch cache changed.
+    ///
+    /// Below its start there is nothing to cut: it begins anew there, as after an unclean election (UnifiedLog.truncateTo).
     pub(super) fn truncate(&mut self, to: i64, fx: &mut Effects) -> bool {
-        let to = to.clamp(self.log_start, self.log_end);
+        let to = to.clamp(0, self.log_end);
         if to < self.log_end {
             fx.push(Effect::Truncate { to });
             self.log_end = to;
+            self.log_start = self.log_start.min(to);
         }
         self.high_watermark = self.high_watermark.min(to);
         // Also if nothing is cut: an epoch without records may stand at the end (LeaderEpochFileCache.truncateFromEnd).

@@ -30,6 +30,8 @@ pub struct Produced {
     pub end: i64,
     /// The log has it already: nothing is appended.
     pub duplicate: bool,
+    /// The batch's largest timestamp, as it is in the log.
+    pub timestamp: i64,
     /// The answer comes as [`crate::Effect::Produced`]; it may be among this step's effects already.
     pub waiting: bool,
 }
@@ -49,6 +51,8 @@ pub struct FetchIn {
     pub last_fetched_epoch: i32,
     /// Its broker epoch.
     pub broker_epoch: i64,
+    /// Where its log starts.
+    pub log_start: i64,
 }
 
 /// How a valid fetch is answered in the end.
@@ -78,6 +82,8 @@ pub struct FetchOut {
     pub last_fetched_epoch: i32,
     /// Its broker epoch.
     pub broker_epoch: i64,
+    /// Where its log starts.
+    pub log_start: i64,
 }
 
 /// What a leader answered.
@@ -89,6 +95,8 @@ pub struct FetchedIn<'a> {
     pub diverging: Option<(i32, i64)>,
     /// The leader's high watermark.
     pub high_watermark: i64,
+    /// Where the leader's log starts, -1 if it does not say.
+    pub log_start: i64,
     /// The headers of the batches sent, in order.
     pub batches: &'a [BatchHeader],
 }

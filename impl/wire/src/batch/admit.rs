@@ -223,6 +223,7 @@ fn fields(header: &BatchHeader, topic: &Admission, now: i64, latest: i64) -> Bat
     fresh
 }
 
+#[allow(clippy::indexing_slicing, reason = "the header is as long as these places need")]
 fn rebuilt(
     header: &BatchHeader,
     codec: Codec,
@@ -251,6 +252,7 @@ fn rebuilt(
 }
 
 /// Writes what of the header may have changed, and the CRC.
+#[allow(clippy::indexing_slicing, reason = "every batch has a whole header")]
 fn write(mut header: BatchHeader, bytes: &mut BytesMut) -> Batch {
     bytes[8..12].copy_from_slice(&header.batch_length.to_be_bytes());
     bytes[21..23].copy_from_slice(&header.attributes.to_be_bytes());

@@ -25,6 +25,7 @@ pub struct Record {
 
 /// Builds an uncompressed batch of (key, value, timestamp in ms), with base offset 0 and leader epoch -1 as a producer
 /// sends it. `producer_id` -1 (with epoch -1 and sequence -1) for a producer that is not idempotent.
+#[allow(clippy::indexing_slicing, reason = "the header has been written above")]
 pub fn build(
     records: &[(Option<Bytes>, Option<Bytes>, i64)],
     producer_id: i64,
@@ -142,12 +143,13 @@ fn nullable(batch: &Batch, body: &mut &[u8]) -> Result<Option<Bytes>, BatchError
     }
 }
 
-/// The first record whose timestamp is `timestamp` or later, as (offset, timestamp); `None` if there is none. Compressed records are
+/// The first record at offset `from` or above whose timestamp is `timestamp` or later, as (offset, timestamp); `None` if there is none. Compressed records are
 /// decompressed, up to [`MAX_DECOMPRESSED`] bytes. In a batch that bears the time of its append every record has that time.
-pub fn first_at_or_after(batch: &Batch, timestamp: i64) -> Result<Option<(i64, i64)>, BatchError> {
+pub fn first_at_or_after(batch: &Batch, timestamp: i64, from: i64) -> Result<Option<(i64, i64)>, BatchError> {
     let header = &batch.header;
     if header.is_log_append_time() {
-        return Ok((header.max_timestamp >= timestamp).then_some((header.base_offset, header.max_timestamp)));
+        let found = header.max_timestamp >= timestamp && header.next_offset() > from;
+        return Ok(found.then_some((header.base_offset.max(from), header.max_timestamp)));
     }
     let payload = batch.bytes.get(HEADER_LEN..).ok_or(BatchError::Truncated)?;
     let plain = match header.compression() {
@@ -158,8 +160,9 @@ pub fn first_at_or_after(batch: &Batch, timestamp: i64) -> Result<Option<(i64, i
     for _ in 0..header.record_count {
         let record = Sketch::take(&mut rest).ok_or(BatchError::Record)?;
         let found = header.base_timestamp.wrapping_add(record.timestamp_delta);
-        if found >= timestamp {
-            return Ok(Some((header.base_offset.saturating_add(i64::from(record.offset_delta)), found)));
+        let offset = header.base_offset.saturating_add(i64::from(record.offset_delta));
+        if found >= timestamp && offset >= from {
+            return Ok(Some((offset, found)));
         }
     }
     Ok(None)

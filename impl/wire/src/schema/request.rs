@@ -2,15 +2,17 @@
 
 mod admin;
 mod groups;
+mod logs;
 
 pub(in crate::schema) use admin::{
-    alter_configs, alter_partition_reassignments, describe_configs, elect_leaders, incremental_alter_configs,
-    list_partition_reassignments,
+    alter_configs, alter_partition_reassignments, create_partitions, delete_topics, describe_cluster, describe_configs,
+    describe_topic_partitions, elect_leaders, incremental_alter_configs, list_partition_reassignments,
 };
 pub(in crate::schema) use groups::{
     consumer_group_describe, consumer_group_heartbeat, delete_groups, describe_groups, heartbeat, join_group,
     leave_group, list_groups, offset_commit, offset_delete, offset_fetch, sync_group,
 };
+pub(in crate::schema) use logs::{delete_records, describe_log_dirs, describe_producers};
 
 /// `ApiVersionsRequest`.
 pub(in crate::schema) mod api_versions {

@@ -3,24 +3,16 @@
 use bytes::Bytes;
 use proptest::prelude::*;
 
-use super::sample::{Dice, body};
 use super::served;
-use crate::bound::{self, BoundError, MAX_ELEMENTS};
+use crate::bound::{self, BoundError};
 use crate::frame::{WireError, decode_request, decode_response};
 use crate::messages::ApiKey;
+use crate::sample::{self, Dice, Width, body, body_with_lengths, mutate};
 use crate::schema;
 use crate::varint::put_u32;
 
-/// A request frame with this body and an empty header.
 fn frame(key: ApiKey, version: i16, body: &[u8]) -> Bytes {
-    let mut out = (key as i16).to_be_bytes().to_vec();
-    out.extend_from_slice(&version.to_be_bytes());
-    out.extend_from_slice(b"\0\0\0\x01\xff\xff");
-    if crate::api::flexible(key, version) {
-        out.push(0);
-    }
-    out.extend_from_slice(body);
-    out.into()
+    sample::frame(key, version, body).into()
 }
 
 /// Decodes one body as a request and as a response; the outcome does not matter, only that there is one.
@@ -32,28 +24,6 @@ fn decode(key: ApiKey, version: i16, body: &[u8]) {
     }
     response.extend_from_slice(body);
     let _ = decode_response(key, version, response.into());
-}
-
-/// Changes some bytes, preferably into those that lengths are made of, and perhaps cuts the end off.
-fn mutate(bytes: &mut Vec<u8>, dice: &mut Dice) {
-    for _ in 0..1 + dice.below(4) {
-        if bytes.is_empty() {
-            return;
-        }
-        let at = dice.below(bytes.len());
-        let value = match dice.below(4) {
-            0 => 0xff,
-            1 => 0x7f,
-            2 => 0x80,
-            _ => dice.next() as u8,
-        };
-        // A run of the same value makes the large numbers.
-        let run = 1 + dice.below(5);
-        bytes.iter_mut().skip(at).take(run).for_each(|b| *b = value);
-    }
-    if dice.below(4) == 0 {
-        bytes.truncate(dice.below(bytes.len() + 1));
-    }
 }
 
 proptest! {
@@ -108,14 +78,82 @@ fn a_count_without_elements_is_refused() {
     assert_eq!(decode_request(compact), Err(WireError::Bound { api_key: ApiKey::Metadata, version: 9, why }));
 }
 
+/// What a length must never be: larger than any frame, negative without being null, or a number that does not end.
+fn absurd(width: Width) -> Vec<Vec<u8>> {
+    match width {
+        Width::I16 => [i16::MAX, -2, i16::MIN].iter().map(|n| n.to_be_bytes().to_vec()).collect(),
+        Width::I32 => [i32::MAX, 1 << 24, -2, i32::MIN].iter().map(|n| n.to_be_bytes().to_vec()).collect(),
+        Width::Varint => [
+            b"\xff\xff\xff\xff\x0f".to_vec(),
+            b"\xff\xff\xff\x07".to_vec(),
+            b"\xff\xff\xff\xff\x7f".to_vec(),
+            b"\x80\x80\x80\x80\x80\x80\x80".to_vec(),
+        ]
+        .to_vec(),
+    }
+}
+
+/// How many bytes the length at the front of `bytes` takes.
+fn width(bytes: &[u8], width: Width) -> usize {
+    match width {
+        Width::I16 => 2,
+        Width::I32 => 4,
+        Width::Varint => bytes.iter().take_while(|b| **b >= 0x80).count() + 1,
+    }
+}
+
+/// Every API, every version, request and response, every length at every depth: none is believed.
+#[test]
+fn no_length_of_any_api_is_believed() {
+    let mut lengths = 0;
+    for (key, version) in served() {
+        for seed in 0..8 {
+            let dice = &mut Dice::new(seed);
+            for request in [true, false] {
+                let table = if request { schema::of_request(key) } else { schema::of_response(key) };
+                let table = table.unwrap_or_else(|| panic!("{key:?} has no table"));
+                let (bytes, places) = body_with_lengths(table, version, dice);
+                for (at, kind) in places {
+                    let after = &bytes[at + width(&bytes[at..], kind)..];
+                    for value in absurd(kind) {
+                        let bad = [&bytes[..at], &value, after].concat();
+                        let outcome = if request {
+                            decode_request(frame(key, version, &bad)).map(|_| ())
+                        } else {
+                            let tags: &[u8] = match key {
+                                ApiKey::ApiVersions => &[],
+                                _ if crate::api::flexible(key, version) => &[0],
+                                _ => &[],
+                            };
+                            decode_response(key, version, [b"\0\0\0\x01", tags, &bad].concat().into()).map(|_| ())
+                        };
+                        let refused = matches!(outcome, Err(WireError::Bound { .. }));
+                        assert!(
+                            refused,
+                            "{key:?} {version} request {request}: {kind:?} {value:x?} at {at}: {outcome:?}"
+                        );
+                    }
+                    lengths += 1;
+                }
+            }
+        }
+    }
+    assert!(lengths > 5_000, "only {lengths} lengths");
+}
+
 #[test]
 fn a_body_of_too_many_small_elements_is_refused() {
-    let mut bytes = vec![0];
-    put_u32(&mut bytes, MAX_ELEMENTS as u32 + 2);
-    bytes.resize(bytes.len() + MAX_ELEMENTS + 1, 1);
-    bytes.push(0);
-    let error = bound::request_body(ApiKey::FindCoordinator, 4, &bytes);
-    assert_eq!(error, Err(BoundError::Elements("coordinator_keys")));
+    let keys = |count: usize, name: &[u8]| {
+        let mut bytes = vec![0];
+        put_u32(&mut bytes, count as u32 + 1);
+        (0..count).for_each(|_| bytes.extend_from_slice(name));
+        bytes.push(0);
+        bound::request_body(ApiKey::FindCoordinator, 4, &bytes).map(|walk| walk.memory)
+    };
+    // Empty strings, each a byte; names that a client would send; and more of these than any cluster has.
+    assert_eq!(keys(20_000, b"\x01"), Err(BoundError::Memory("coordinator_keys")));
+    assert_eq!(keys(20_000, b"\x06group"), Ok(20_000 * 32));
+    assert_eq!(keys(2_000_000, b"\x06group"), Err(BoundError::Memory("coordinator_keys")));
 }
 
 #[test]
@@ -127,7 +165,16 @@ fn a_tagged_field_must_be_as_long_as_it_says() {
     assert_eq!(error, Err(BoundError::Tagged("offline_log_dirs")));
     bytes.truncate(22);
     bytes.extend_from_slice(&[1, 0, 1, 1]);
-    assert_eq!(bound::request_body(ApiKey::BrokerHeartbeat, 1, &bytes), Ok(26));
+    assert_eq!(bound::request_body(ApiKey::BrokerHeartbeat, 1, &bytes).map(|w| w.bytes), Ok(26));
+}
+
+/// Found by the fuzz target `request`: such a tag was counted and not written when a broker passed the request on.
+#[test]
+fn a_tag_of_more_than_31_bits_is_refused() {
+    let with_tag = |tag: &[u8]| [&[0, 0, 0, 0, 0, 1], tag, &[0]].concat();
+    let body = |tag: &[u8]| bound::request_body(ApiKey::InitProducerId, 2, &with_tag(tag)).map(|w| w.bytes);
+    assert_eq!(body(b"\xff\xff\xff\xff\x07"), Ok(12));
+    assert_eq!(body(b"\xff\xff\xff\xff\x08"), Err(BoundError::Length("tagged fields")));
 }
 
 /// The memory that this process has ever asked the system for, touched or not, in KiB.

@@ -3,6 +3,7 @@
 mod configs;
 mod elections;
 mod elr;
+mod growth;
 mod guards;
 mod invariants;
 mod reassign;

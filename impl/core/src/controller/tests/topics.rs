@@ -52,6 +52,7 @@ fn names_are_held_to_kafkas_rules() {
     for bad in ["", ".", "..", "a b", "naïve", "a/b", "a:b", "a\0", long.as_str()] {
         assert_eq!(error_of(&mut fixture, topic(bad)), Some(ResponseError::InvalidTopicException), "{bad}");
     }
+    assert_eq!(error_of(&mut fixture, topic("__cluster_metadata")), Some(ResponseError::TopicAuthorizationFailed));
     for (id, good) in (100..).zip(["a", "...", "A-Z_0.9", &long[..249], "__consumer_offsets"]) {
         assert_eq!(error_of(&mut fixture, CreateTopic { id: TopicId(id), ..topic(good) }), None, "{good}");
     }

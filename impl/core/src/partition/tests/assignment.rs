@@ -30,6 +30,26 @@ fn a_replica_that_is_removed_deletes_its_log_before_it_says_so_and_answers_what_
 }
 
 #[test]
+fn a_replica_whose_topic_is_deleted_deletes_its_log_and_tells_whoever_waits() {
+    let mut p = leader(Rules::all(), &[1, 2, 3]);
+    p.produce(0, 5, -1, &batch(1), &mut Effects::default()).expect("produce");
+    let fx = &mut Effects::default();
+    p.on_deleted(fx);
+    let unknown = Err(ResponseError::UnknownTopicOrPartition);
+    let [Effect::Delete, rest @ ..] = &fx.0[..] else { panic!("{fx:?}") };
+    for effect in [
+        Effect::Produced { token: 5, result: unknown },
+        Effect::Follow { leader: None },
+        Effect::LogGrew,
+        Effect::HighWatermarkMoved,
+    ] {
+        assert!(rest.contains(&effect), "{effect:?}");
+    }
+    assert!(!rest.iter().any(|e| matches!(e, Effect::Trace(_))), "the controller has said it");
+    assert!(p.is_removed() && !p.is_leader() && p.log_end() == 0 && p.waiting() == 0);
+}
+
+#[test]
 fn a_log_that_is_found_at_start_and_belongs_elsewhere_by_now_is_deleted() {
     let mut p = Partition::new(TP, 1, recovered(4, 2, &[(0, 0)]), Rules::all());
     let fx = &mut Effects::default();

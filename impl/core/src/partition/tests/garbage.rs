@@ -23,8 +23,11 @@ enum Op {
         error: i16,
         diverging: Option<(i32, i64)>,
         hw: i64,
+        start: i64,
         batches: Vec<BatchHeader>,
     },
+    AdvanceStart(i64),
+    DeleteRecords(i64),
     Tick(u64, u64),
     OnFetch(u64, FetchIn),
     Rebuild(Vec<BatchHeader>),
@@ -91,14 +94,15 @@ prop_compose! {
         fetch_offset in offset(),
         last_fetched_epoch in epoch(),
         broker_epoch in offset(),
+        log_start in offset(),
     ) -> FetchIn {
-        FetchIn { token, follower, leader_epoch, fetch_offset, last_fetched_epoch, broker_epoch }
+        FetchIn { token, follower, leader_epoch, fetch_offset, last_fetched_epoch, broker_epoch, log_start }
     }
 }
 
 prop_compose! {
     fn fetch_out()(leader in broker(), leader_epoch in epoch(), fetch_offset in offset(), last in epoch()) -> FetchOut {
-        FetchOut { leader, leader_epoch, fetch_offset, last_fetched_epoch: last, broker_epoch: 0 }
+        FetchOut { leader, leader_epoch, fetch_offset, last_fetched_epoch: last, broker_epoch: 0, log_start: 0 }
     }
 }
 
@@ -108,10 +112,10 @@ fn op() -> impl Strategy<Value = Op> {
     let fetched = (
         prop::option::of(fetch_out()),
         broker(),
-        prop_oneof![4 => Just(0i16), 1 => any::<i16>()],
+        prop_oneof![6 => Just(0i16), 2 => Just(1i16), 1 => any::<i16>()],
         prop::option::weighted(0.3, (epoch(), offset())),
-        offset(),
-        prop::collection::vec(header(), 0..3),
+        (offset(), offset()),
+        (prop::collection::vec(header(), 0..3)),
     );
     prop_oneof![
         4 => delta().prop_map(Op::Metadata),
@@ -126,12 +130,14 @@ fn op() -> impl Strategy<Value = Op> {
         3 => fetch_in().prop_map(Op::Receive),
         1 => (fetch_in(), offset()).prop_map(|(fetch, end)| Op::Respond(fetch, end)),
         1 => offset().prop_map(Op::Fetch),
-        5 => fetched.prop_map(|(request, from, error, diverging, hw, batches)| {
-            Op::Fetched { request, from, error, diverging, hw, batches }
+        5 => fetched.prop_map(|(request, from, error, diverging, (hw, start), batches)| {
+            Op::Fetched { request, from, error, diverging, hw, start, batches }
         }),
         1 => (any::<u64>(), any::<u64>()).prop_map(|(now, lag)| Op::Tick(now, lag)),
         1 => (any::<u64>(), fetch_in()).prop_map(|(now, fetch)| Op::OnFetch(now, fetch)),
         1 => prop::collection::vec(header(), 0..3).prop_map(Op::Rebuild),
+        2 => offset().prop_map(Op::AdvanceStart),
+        1 => offset().prop_map(Op::DeleteRecords),
     ]
 }
 
@@ -152,13 +158,17 @@ fn step(p: &mut Partition, op: &Op, fx: &mut Effects) {
             p.respond(fetch, *end, fx);
         }
         Op::Fetch(broker_epoch) => drop(p.fetch(*broker_epoch, fx)),
-        Op::Fetched { request, from, error, diverging, hw, batches } => {
+        Op::Fetched { request, from, error, diverging, hw, start, batches } => {
             // Half of them answer what the replica would ask now, with batches that follow on its log.
             let asked = p.fetch(20, fx);
             let (request, from, batches) = match (request, asked) {
                 (None, Some(asked)) => {
                     let mut at = asked.fetch_offset;
                     let mut batches = batches.clone();
+                    // Some of them the middle of a batch.
+                    if let Some(first) = batches.first().filter(|b| b.base_offset % 2 == 1 && b.last_offset_delta > 0) {
+                        at -= i64::from(first.last_offset_delta);
+                    }
                     for batch in &mut batches {
                         batch.base_offset = at;
                         at = at.saturating_add(i64::from(batch.last_offset_delta)).saturating_add(1);
@@ -168,19 +178,31 @@ fn step(p: &mut Partition, op: &Op, fx: &mut Effects) {
                 (None, None) => return,
                 (Some(request), _) => (*request, *from, batches.clone()),
             };
-            let answer = FetchedIn { error: *error, diverging: *diverging, high_watermark: *hw, batches: &batches };
+            let answer = FetchedIn {
+                error: *error,
+                diverging: *diverging,
+                high_watermark: *hw,
+                log_start: *start,
+                batches: &batches,
+            };
             let before = p.log_end();
-            let effect = p.fetched(&request, from, &answer, fx);
+            let effect = p.on_fetched(&request, from, &answer, fx);
             match effect {
                 FetchEffect::Ignored => assert_eq!(p.log_end(), before),
                 FetchEffect::Truncated => assert!(p.log_end() <= before),
                 FetchEffect::Appended => assert!(p.log_end() >= before),
+                FetchEffect::BegunAnew => assert_eq!((p.log_start(), p.log_end() > before), (p.log_end(), true)),
             }
         }
         Op::Tick(now, lag) => p.on_tick(*now, *lag, fx),
         Op::OnFetch(now, fetch) => {
             p.on_replica_fetch(*now, fetch, fx);
         }
+        Op::AdvanceStart(to) => {
+            let before = p.log_start();
+            assert_eq!(p.advance_log_start(*to, fx), p.log_start() > before);
+        }
+        Op::DeleteRecords(offset) => drop(p.delete_records(*offset, true, fx)),
         Op::Rebuild(headers) => p.rebuild_producers(headers.iter().copied()),
     }
 }
@@ -194,10 +216,13 @@ fn check(p: &Partition, log_end: &mut i64, fx: &mut Effects) {
                 assert!((p.log_start()..*log_end).contains(&to));
                 *log_end = to;
             }
+            Effect::Reset { to } => *log_end = to,
+            Effect::AdvanceStart { to } => assert!(to <= p.log_start()),
             _ => {}
         }
     }
-    assert!(p.log_start() <= p.high_watermark() && p.high_watermark() <= p.log_end(), "{p:?}");
+    let above = !p.rules.holds(Rule::LogStartBelowHighWatermark, p.log_start() <= p.high_watermark());
+    assert!(!above && p.log_start() <= p.log_end() && p.high_watermark() <= p.log_end(), "{p:?}");
     let entries = p.epochs().entries();
     assert!(entries.is_sorted_by(|a, b| a.0 < b.0 && a.1 < b.1), "{entries:?}");
     assert!(entries.iter().all(|(epoch, start)| *epoch >= 0 && *start <= p.log_end()), "{entries:?}");

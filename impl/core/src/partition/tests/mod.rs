@@ -8,6 +8,7 @@ mod garbage;
 mod replication;
 mod rules;
 mod service;
+mod start;
 mod world;
 
 use std::collections::BTreeMap;
@@ -95,7 +96,7 @@ fn idempotent(producer_epoch: i16, base_sequence: i32, count: i32) -> BatchHeade
 
 fn fetch_of(follower: NodeId, leader_epoch: i32, fetch_offset: i64, last_fetched_epoch: i32) -> FetchIn {
     let broker_epoch = i64::from(follower) * 10;
-    FetchIn { token: 0, follower, leader_epoch, fetch_offset, last_fetched_epoch, broker_epoch }
+    FetchIn { token: 0, follower, leader_epoch, fetch_offset, last_fetched_epoch, broker_epoch, log_start: 0 }
 }
 
 fn produce(p: &mut Partition, count: i32, acks: i16) {
@@ -111,11 +112,11 @@ fn fetched_up_to(p: &mut Partition, two: i64, three: i64) {
 }
 
 fn records(high_watermark: i64, batches: &[BatchHeader]) -> FetchedIn<'_> {
-    FetchedIn { error: 0, diverging: None, high_watermark, batches }
+    FetchedIn { error: 0, diverging: None, high_watermark, log_start: 0, batches }
 }
 
 fn diverging(epoch: i32, end: i64) -> FetchedIn<'static> {
-    FetchedIn { error: 0, diverging: Some((epoch, end)), high_watermark: -1, batches: &[] }
+    FetchedIn { error: 0, diverging: Some((epoch, end)), high_watermark: -1, log_start: -1, batches: &[] }
 }
 
 fn events(fx: &mut Effects) -> Vec<Event> {

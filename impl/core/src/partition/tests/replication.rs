@@ -37,7 +37,8 @@ fn a_new_leader_begins_its_epoch_even_without_records() {
             Effect::WriteEpochs,
             Effect::Follow { leader: None },
             Effect::LogGrew,
-            Effect::HighWatermarkMoved
+            Effect::HighWatermarkMoved,
+            Effect::LowWatermarkMoved
         ]
     );
     assert!(p.is_leader() && p.fetch(10, fx).is_none());
@@ -82,7 +83,8 @@ fn a_leader_that_steps_down_follows() {
     p.apply(0, &metadata(101, 3, 1, &[1, 2, 3], 1), fx);
     assert!(fx.0.contains(&Effect::Follow { leader: Some(3) }));
     let out = p.fetch(10, fx).expect("a follower fetches");
-    let wanted = FetchOut { leader: 3, leader_epoch: 1, fetch_offset: 0, last_fetched_epoch: 0, broker_epoch: 10 };
+    let wanted =
+        FetchOut { leader: 3, leader_epoch: 1, fetch_offset: 0, last_fetched_epoch: 0, broker_epoch: 10, log_start: 0 };
     assert_eq!(out, wanted);
     p.apply(0, &metadata(102, None, 2, &[3], 2), fx);
     assert!(fx.0.contains(&Effect::Follow { leader: None }));

@@ -176,7 +176,8 @@ impl Cluster {
                 Effect::Follow { leader } => {
                     holds!(leader == node.p.leader().filter(|l| *l != id(n)), "follows {leader:?}");
                 }
-                Effect::LogGrew | Effect::HighWatermarkMoved => {}
+                Effect::AdvanceStart { .. } | Effect::Reset { .. } => return Err("nothing is deleted here".into()),
+                Effect::LogGrew | Effect::HighWatermarkMoved | Effect::LowWatermarkMoved => {}
             }
         }
         let p = &node.p;
@@ -368,9 +369,10 @@ impl Cluster {
     fn receive(&mut self, i: usize) -> Outcome {
         let Some(flight) = self.flights.get(i).filter(|f| matches!(f.phase, Phase::Sent)) else { return Ok(()) };
         self.next += 1;
-        let FetchOut { leader, leader_epoch, fetch_offset, last_fetched_epoch, broker_epoch } = flight.out;
+        let FetchOut { leader, leader_epoch, fetch_offset, last_fetched_epoch, broker_epoch, log_start } = flight.out;
         let (token, follower) = (self.next, id(flight.follower));
-        let fetch = FetchIn { token, follower, leader_epoch, fetch_offset, last_fetched_epoch, broker_epoch };
+        let fetch =
+            FetchIn { token, follower, leader_epoch, fetch_offset, last_fetched_epoch, broker_epoch, log_start };
         let answer = self.step(index(leader), |p, fx| p.receive(0, &fetch, fx), &[])?;
         self.flights[i].phase = match answer {
             FetchAnswer::Ok => Phase::Parked(fetch),

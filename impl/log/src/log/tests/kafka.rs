@@ -108,11 +108,11 @@ fn a_clean_start_remembers_producers_whose_records_are_gone() {
     let (_, recovery) = open_at(&dir, 12, 12);
     assert!(recovery.clean);
     let check = |producer, sequence| recovery.producers.check(&numbered(producer, sequence, 0).header);
-    assert_eq!(check(7, 0), ProducerCheck::Duplicate { base_offset: 0, end: 1, newest: true });
-    assert_eq!(check(8, 10), ProducerCheck::Duplicate { base_offset: 11, end: 12, newest: true });
+    assert_eq!(check(7, 0), ProducerCheck::Duplicate { base_offset: 0, timestamp: 0, end: 1, newest: true });
+    assert_eq!(check(8, 10), ProducerCheck::Duplicate { base_offset: 11, timestamp: 0, end: 12, newest: true });
     assert_eq!(
         before.check(&numbered(8, 9, 0).header),
-        ProducerCheck::Duplicate { base_offset: 10, end: 11, newest: false }
+        ProducerCheck::Duplicate { base_offset: 10, timestamp: 0, end: 11, newest: false }
     );
     assert_eq!(check(8, 11), ProducerCheck::Append);
 }
@@ -151,7 +151,7 @@ fn a_truncation_takes_snapshots_and_what_producers_wrote_above() {
     assert_eq!(states.check(&numbered(1, 7, 0).header), ProducerCheck::Append);
     assert_eq!(
         states.check(&numbered(1, 6, 0).header),
-        ProducerCheck::Duplicate { base_offset: 6, end: 7, newest: true }
+        ProducerCheck::Duplicate { base_offset: 6, timestamp: 0, end: 7, newest: true }
     );
     log.reset(100).expect("resets");
     assert_eq!((named(&dir, "snapshot"), log.producers().expect("known").len()), (vec![], 0));

@@ -59,8 +59,9 @@ fn append_time_is_stamped_into_the_header_and_the_crc_fits() {
         assert!(admitted.header.is_log_append_time());
         assert_eq!((admitted.header.max_timestamp, admitted.header.base_timestamp), (NOW, 5));
         assert_eq!(admitted.bytes[HEADER_LEN..], batch.bytes[HEADER_LEN..]);
-        assert_eq!(first_at_or_after(&admitted, NOW), Ok(Some((0, NOW))));
-        assert_eq!(first_at_or_after(&admitted, NOW + 1), Ok(None));
+        assert_eq!(first_at_or_after(&admitted, NOW, 0), Ok(Some((0, NOW))));
+        assert_eq!(first_at_or_after(&admitted, NOW, 1), Ok(Some((1, NOW))));
+        assert_eq!(first_at_or_after(&admitted, NOW + 1, 0), Ok(None));
         // A producer may not say so itself.
         assert_eq!(error(admit(admitted, &topic, NOW)).0, ResponseError::InvalidTimestamp);
     }
@@ -116,7 +117,8 @@ fn every_codec_is_made_of_every_other() {
             let keeps = |h: &BatchHeader| (h.producer_id, h.producer_epoch, h.base_sequence, h.record_count);
             assert_eq!(keeps(&stored.header), (7, 1, 5, 3));
             assert_eq!(stored.header.max_timestamp, NOW + 9);
-            assert_eq!(first_at_or_after(&stored, NOW + 1), Ok(Some((1, NOW + 9))));
+            assert_eq!(first_at_or_after(&stored, NOW + 1, 0), Ok(Some((1, NOW + 9))));
+            assert_eq!(first_at_or_after(&stored, NOW - 3, 2), Ok(Some((2, NOW))));
         }
     }
 }

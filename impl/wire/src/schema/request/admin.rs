@@ -86,3 +86,63 @@ pub(in crate::schema) mod describe_configs {
 
     pub(in crate::schema) static MESSAGE: Message = Message { flexible: 4, body: &BODY };
 }
+
+/// `DeleteTopicsRequest`.
+pub(in crate::schema) mod delete_topics {
+    use crate::schema::*;
+
+    const DELETE_TOPIC_STATE: Schema = plain(&[since(6, "name", Str), since(6, "topic_id", Fixed(16))]);
+
+    const BODY: Schema = plain(&[
+        since(6, "topics", Array(&Struct(&DELETE_TOPIC_STATE))),
+        within(0, 5, "topic_names", Array(&Str)),
+        all("timeout_ms", Fixed(4)),
+    ]);
+
+    pub(in crate::schema) static MESSAGE: Message = Message { flexible: 4, body: &BODY };
+}
+
+/// `CreatePartitionsRequest`.
+pub(in crate::schema) mod create_partitions {
+    use crate::schema::*;
+
+    const ASSIGNMENT: Schema = plain(&[all("broker_ids", Array(&Fixed(4)))]);
+
+    const TOPIC: Schema =
+        plain(&[all("name", Str), all("count", Fixed(4)), all("assignments", Array(&Struct(&ASSIGNMENT)))]);
+
+    const BODY: Schema =
+        plain(&[all("topics", Array(&Struct(&TOPIC))), all("timeout_ms", Fixed(4)), all("validate_only", Fixed(1))]);
+
+    pub(in crate::schema) static MESSAGE: Message = Message { flexible: 2, body: &BODY };
+}
+
+/// `DescribeClusterRequest`.
+pub(in crate::schema) mod describe_cluster {
+    use crate::schema::*;
+
+    const BODY: Schema = plain(&[
+        all("include_cluster_authorized_operations", Fixed(1)),
+        since(1, "endpoint_type", Fixed(1)),
+        since(2, "include_fenced_brokers", Fixed(1)),
+    ]);
+
+    pub(in crate::schema) static MESSAGE: Message = Message { flexible: 0, body: &BODY };
+}
+
+/// `DescribeTopicPartitionsRequest`.
+pub(in crate::schema) mod describe_topic_partitions {
+    use crate::schema::*;
+
+    const TOPIC: Schema = plain(&[all("name", Str)]);
+
+    const CURSOR: Schema = plain(&[all("topic_name", Str), all("partition_index", Fixed(4))]);
+
+    const BODY: Schema = plain(&[
+        all("topics", Array(&Struct(&TOPIC))),
+        all("response_partition_limit", Fixed(4)),
+        all("cursor", NullableStruct(&CURSOR)),
+    ]);
+
+    pub(in crate::schema) static MESSAGE: Message = Message { flexible: 0, body: &BODY };
+}
