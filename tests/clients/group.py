@@ -74,8 +74,12 @@ def member(args):
 
 def watch(args):
     looker = consumer(args)
+    over = ended()
+    # The library remembers for long that a topic was not there.
+    while not over() and len(looker.list_topics(args.topic, timeout=10).topics[args.topic].partitions) < args.partitions:
+        time.sleep(0.1)
     partitions = [TopicPartition(args.topic, p) for p in range(args.partitions)]
-    over, before = ended(), {}
+    before = {}
     while not over():
         try:
             lag = 0

@@ -178,7 +178,7 @@ impl GroupCoordinator {
                 let committed = self.commit(at, caller, &request);
                 committed.map_err(|error| GroupRequest::Commit(request).refuse(error))
             }
-            GroupRequest::Fetch(group) => Ok((Vec::new(), self.fetch(caller, group))),
+            GroupRequest::Fetch(group) => Ok((Vec::new(), self.fetch(at, caller, group))),
             GroupRequest::DeleteOffsets(request) => {
                 let deleted = self.delete_offsets(at, &request);
                 deleted.map_err(|error| GroupRequest::DeleteOffsets(request).refuse(error))

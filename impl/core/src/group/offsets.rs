@@ -10,7 +10,7 @@ use bellwether_wire::messages::offset_fetch_response::{
     OffsetFetchResponseGroup, OffsetFetchResponsePartitions, OffsetFetchResponseTopics,
 };
 use bellwether_wire::messages::{OffsetCommitRequest, OffsetCommitResponse, OffsetDeleteRequest, OffsetDeleteResponse};
-use bellwether_wire::{ResponseError, StrBytes};
+use bellwether_wire::{ResponseError, StrBytes, Uuid};
 
 use super::classic::{ClassicGroup, ClassicState};
 use super::messages::{Caller, GroupResponse, Moment};
@@ -158,7 +158,7 @@ impl GroupCoordinator {
     }
 
     /// OffsetFetch for one group.
-    pub(super) fn fetch(&self, caller: &Caller, asked: OffsetFetchRequestGroup) -> GroupResponse {
+    pub(super) fn fetch(&self, at: &Moment<'_>, caller: &Caller, asked: OffsetFetchRequestGroup) -> GroupResponse {
         let mut response = OffsetFetchResponseGroup::default();
         response.group_id = asked.group_id.clone();
         let group = asked.group_id.as_str();
@@ -182,7 +182,8 @@ impl GroupCoordinator {
                 let mut seen = BTreeSet::new();
                 for asked in topics.into_iter().filter(|t| seen.insert(t.name.clone())) {
                     let mut topic = OffsetFetchResponseTopics::default();
-                    let value = |p: i32| self.offsets.get(group, &asked.name, p);
+                    let current = |v: &&OffsetValue| !is_of_another_topic(at, &asked.name, v);
+                    let value = |p: i32| self.offsets.get(group, &asked.name, p).filter(current);
                     // Each once, however often it is named: an answer may be 4 KiB long.
                     let indexes: BTreeSet<i32> = asked.partition_indexes.iter().copied().collect();
                     topic.partitions = indexes.into_iter().map(|p| answer(p, value(p))).collect();
@@ -191,7 +192,9 @@ impl GroupCoordinator {
                 }
             }
             None => {
-                for (name, partition, value) in self.offsets.of(group) {
+                for (name, partition, value) in
+                    self.offsets.of(group).filter(|(name, _, v)| !is_of_another_topic(at, name, v))
+                {
                     if response.topics.last().is_none_or(|t| &*t.name.0 != name) {
                         let mut topic = OffsetFetchResponseTopics::default();
                         topic.name = StrBytes::from(name.to_string()).into();
@@ -252,7 +255,7 @@ impl GroupCoordinator {
         Ok((records, GroupResponse::DeleteOffsets(response)))
     }
 
-    /// The tombstones of what is past its retention, and of the groups that are empty and have no offset left
+    /// The tombstones of what is past its retention or about a topic that was deleted, and of the groups that are empty and have no offset left
     /// (GroupCoordinatorShard.cleanupGroupMetadata).
     pub(super) fn expired(&self, at: &Moment<'_>) -> Vec<GroupRecord> {
         let mut records = Vec::new();
@@ -273,6 +276,8 @@ impl GroupCoordinator {
                 Group::Consumer(group) => group.is_subscribed(topic),
             };
             let is_over = |topic: &str, value: &OffsetValue| match since(value) {
+                // The topic is gone, or is another one by now.
+                _ if is_of_another_topic(at, topic, value) => true,
                 _ if subscribed(topic) => false,
                 None => false,
                 Some(_) if value.expire_timestamp >= 0 => at.wall >= value.expire_timestamp,
@@ -291,6 +296,13 @@ impl GroupCoordinator {
         }
         records
     }
+}
+
+/// Whoever has stored the offset knew its topic, and whoever loads it knows what was known then: a topic that is not there was
+/// deleted.
+fn is_of_another_topic(at: &Moment<'_>, topic: &str, value: &OffsetValue) -> bool {
+    let same = |(id, _): (Uuid, i32)| value.topic_id.is_nil() || value.topic_id == id;
+    !at.topics.topic(topic).is_some_and(same)
 }
 
 fn check_classic_commit(

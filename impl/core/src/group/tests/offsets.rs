@@ -167,3 +167,22 @@ fn an_older_client_says_itself_how_long() {
     w.pass(2 * day());
     assert_eq!(w.offset("t"), -1);
 }
+
+#[test]
+fn offsets_go_with_their_topic() {
+    let mut w = world();
+    w.commit("", -1, "t", 3);
+    w.commit("", -1, "u", 4);
+    w.topics.topics.remove("t");
+    // Another topic under the name of one that is gone.
+    w.topics.topics.insert("u".into(), (Uuid::from_u128(9), 2));
+    assert_eq!((w.offset("t"), w.offset("u")), (-1, -1), "not to be found from now on, and removed later");
+    w.commit("", -1, "u", 5);
+    w.pass(600_000);
+    assert_eq!((w.offset("t"), w.offset("u")), (-1, 5));
+    w.topics.topics.insert("u".into(), (Uuid::from_u128(10), 2));
+    w.pass(600_000);
+    assert_eq!((w.offset("u"), w.state()), (-1, "Dead".to_string()));
+    w.fail_over();
+    assert_eq!(w.state(), "Dead");
+}
