@@ -296,6 +296,10 @@ impl Broker {
             if replica.delete() {
                 self.replicas.write().remove(&replica.tp);
             }
+            if *replica.topic == *OFFSETS_TOPIC {
+                let _ = self.out.send(Outgoing::Coordinate(replica.clone()));
+            }
+            self.settings.lock().remove(&replica.tp.topic);
         }
         self.write_checkpoint();
     }

@@ -72,17 +72,19 @@ impl ControllerNode {
         response
     }
 
-    /// DeleteTopics, in the form of version 6 (`ControllerApis.deleteTopics`): a topic that is named twice, by name or by id, is
-    /// refused once.
+    /// DeleteTopics (`ControllerApis.deleteTopics`): a topic that is named twice, by name or by id, is refused once.
     pub(crate) fn delete_topics(&self, request: &DeleteTopicsRequest) -> DeleteTopicsResponse {
         let mut response = DeleteTopicsResponse::default();
+        // Versions before 6 have names of their own place.
+        let older = request.topic_names.iter().map(|name| DeleteTopicState::default().with_name(Some(name.clone())));
+        let topics: Vec<DeleteTopicState> = request.topics.iter().cloned().chain(older).collect();
         let mut counts: BTreeMap<(Option<&str>, u128), usize> = BTreeMap::new();
         let key = |t: &DeleteTopicState| (t.name.as_ref().map(|n| n.to_string()), t.topic_id.as_u128());
-        for topic in &request.topics {
+        for topic in &topics {
             *counts.entry((topic.name.as_deref().map(|n| &**n), topic.topic_id.as_u128())).or_default() += 1;
         }
         let mut answered = std::collections::BTreeSet::new();
-        for topic in &request.topics {
+        for topic in &topics {
             if !answered.insert(key(topic)) {
                 continue;
             }
