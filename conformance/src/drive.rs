@@ -360,6 +360,11 @@ impl Puppet {
             Event::HighWatermark { .. } => {
                 partition.advance_high_watermark(&mut fx);
             }
+            Event::LogStart { log_start, .. } => {
+                if !partition.advance_log_start(*log_start, &mut fx) {
+                    return Err("the log start stays".into());
+                }
+            }
             Event::Read { end, .. } => {
                 partition.read(*end, &mut fx).map_err(refused)?;
             }
@@ -476,9 +481,11 @@ impl Broker {
                     self.alter = Some((request, None));
                 }
                 Effect::Produced { token, .. } => self.waiting.retain(|(t, _)| *t != token),
-                // The model's paths delete nothing.
-                Effect::AdvanceStart { .. } | Effect::Reset { .. } => return Err("records are deleted".into()),
-                Effect::WriteEpochs
+                // The model's paths delete nothing, so that nobody begins anew.
+                Effect::Reset { .. } => return Err("the log begins anew".into()),
+                // What is below is not missed here.
+                Effect::AdvanceStart { .. }
+                | Effect::WriteEpochs
                 | Effect::LogGrew
                 | Effect::HighWatermarkMoved
                 | Effect::LowWatermarkMoved

@@ -42,7 +42,7 @@ impl Dump {
             let wanted = paths.filter(|path| path.extension().is_some_and(|e| suffixes.iter().any(|s| e == *s)));
             wanted.map(|path| path.to_string_lossy().into_owned()).collect()
         };
-        let run = |files: &[String], options: &[&str]| {
+        let read = |files: &[String], options: &[&str]| {
             let mut tool = Command::new("java");
             // The heap's size is no concern of ours, its start is.
             tool.args([
@@ -64,6 +64,10 @@ impl Dump {
             }
             assert_eq!(said.matches("Dumping ").count(), files.len(), "{options:?} read other files");
             said
+        };
+        // One argument may have 128 KiB, and the names of all files have more.
+        let run = |files: &[String], options: &[&str]| -> String {
+            files.chunks(500).map(|some| read(some, options)).collect()
         };
         let all = files(&["log", "index", "timeindex", "snapshot"]);
         let said = run(&all, &["--deep-iteration", "--print-data-log"]);
