@@ -74,7 +74,7 @@ pub fn batch(data: &[u8]) {
     }
     for one in batch::split_fetched(&bytes).unwrap_or_default() {
         let records = batch::records(&one);
-        let _ = batch::first_at_or_after(&one, i64::from(choice));
+        let _ = batch::first_at_or_after(&one, i64::from(choice), one.header.base_offset);
         if let Ok(records) = records {
             assert!(records.iter().all(|r| r.offset >= one.header.base_offset && r.offset <= one.header.last_offset()));
         }
