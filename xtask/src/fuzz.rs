@@ -32,6 +32,14 @@ pub enum Amount {
 }
 
 impl Amount {
+    /// How the targets are built: what runs for seconds is not worth minutes of optimising.
+    fn profile(self) -> &'static str {
+        match self {
+            Amount::Seconds(_) => "quick",
+            Amount::Inputs(_) => "release",
+        }
+    }
+
     /// `30s` or `10000000`.
     pub fn parse(text: &str) -> Option<Amount> {
         match text.strip_suffix('s') {
@@ -46,7 +54,8 @@ pub fn fuzz(root: &Path, amount: Amount) -> Result<bool, String> {
     let triple = host()?;
     let target = root.join("target/fuzz");
     let build = Command::new("cargo")
-        .args(["build", "--release", "--locked", "--manifest-path", "fuzz/Cargo.toml", "--target", &triple])
+        .args(["build", "--profile", amount.profile(), "--locked", "--manifest-path", "fuzz/Cargo.toml"])
+        .args(["--target", &triple])
         .arg("--target-dir")
         .arg(&target)
         .env("RUSTFLAGS", FLAGS)
@@ -90,7 +99,7 @@ fn run(
         Amount::Seconds(seconds) => format!("-max_total_time={seconds}"),
         Amount::Inputs(inputs) => format!("-runs={}", inputs * share / 1000),
     };
-    let output = Command::new(target.join(triple).join("release").join(name))
+    let output = Command::new(target.join(triple).join(amount.profile()).join(name))
         // New inputs go to the first folder, the second one is only read.
         .args([folder("corpus")?, root.join("fuzz/corpus").join(name)])
         .args([&limit, "-max_len=4096", "-rss_limit_mb=1024", "-timeout=20", "-print_final_stats=1", "-verbosity=0"])
