@@ -337,7 +337,8 @@ async fn a_process_without_file_descriptors_serves_those_who_are_in() {
     let client = Client::connect(std::slice::from_ref(&broker.address), config).await.unwrap();
     client.create_topic("t", 1, 1, &[]).await.unwrap();
     let mut crowd = Vec::new();
-    for _ in 0..400 {
+    // More than there are descriptors.
+    for _ in 0..600 {
         crowd.extend(TcpStream::connect(&broker.address).await);
     }
     let mut producer = Producer::new(&client, ProducerConfig::plain(Acks::All));

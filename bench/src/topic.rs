@@ -9,7 +9,7 @@ use bellwether_wire::messages::create_topics_request::CreatableTopic;
 use bellwether_wire::messages::list_offsets_request::{ListOffsetsPartition, ListOffsetsTopic};
 use bellwether_wire::messages::metadata_request::MetadataRequestTopic;
 use bellwether_wire::messages::{
-    ApiKey, CreateTopicsRequest, ListOffsetsRequest, MetadataRequest, MetadataResponse, TopicName,
+    CreateTopicsRequest, DeleteTopicsRequest, ListOffsetsRequest, MetadataRequest, MetadataResponse, TopicName,
 };
 use bellwether_wire::{ResponseKind, StrBytes};
 
@@ -91,23 +91,12 @@ pub(crate) fn create(bootstrap: &str, replication_factor: i16) -> anyhow::Result
 
 /// Deletes the topic (DeleteTopics version 1), and waits until no broker knows it: the next one has its name.
 pub(crate) fn delete(bootstrap: &str) -> anyhow::Result<()> {
-    let mut frame = vec![0; 4];
-    frame.extend_from_slice(&(ApiKey::DeleteTopics as i16).to_be_bytes());
-    frame.extend_from_slice(&1i16.to_be_bytes());
-    frame.extend_from_slice(&1i32.to_be_bytes());
-    frame.extend_from_slice(&(-1i16).to_be_bytes());
-    frame.extend_from_slice(&1i32.to_be_bytes());
-    frame.extend_from_slice(&(TOPIC.len() as i16).to_be_bytes());
-    frame.extend_from_slice(TOPIC.as_bytes());
-    frame.extend_from_slice(&15_000i32.to_be_bytes());
-    let length = (frame.len() - 4) as i32;
-    frame.splice(..4, length.to_be_bytes());
+    let mut request = DeleteTopicsRequest::default();
+    (request.topic_names, request.timeout_ms) = (vec![name()], 15_000);
     let mut connection = Connection::open(bootstrap)?;
-    connection.send(&frame)?;
-    // Correlation id, throttle time, one topic: its name and error.
-    let answer = connection.receive()?;
-    if answer.last_chunk::<2>() != Some(&[0, 0]) {
-        bail!("DeleteTopics: {answer:?}");
+    let ResponseKind::DeleteTopics(response) = connection.call(1, request)? else { bail!("not an answer to DeleteTopics") };
+    if let Some(refused) = response.responses.iter().find(|r| r.error_code != 0) {
+        bail!("DeleteTopics: error {}", refused.error_code);
     }
     let began = Instant::now();
     for broker in metadata(&mut connection, false)?.brokers {

@@ -61,5 +61,8 @@ fn main() -> std::io::Result<()> {
             verdict.accepted
         );
     }
+    if verdicts.is_empty() || verdicts.iter().any(|verdict| !verdict.accepted) {
+        return Err(std::io::Error::other("the oracle rejects a trace of the model"));
+    }
     Ok(())
 }

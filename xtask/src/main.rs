@@ -1,5 +1,6 @@
 //! The project's own commands: `cargo xtask ci` (checks everything, changes nothing), `cargo xtask deep` (what takes long),
-//! `cargo xtask bench` (our broker beside others), `cargo xtask clients` (the table of clients) and `cargo xtask fix`.
+//! `cargo xtask bench` (our broker beside others), `cargo xtask clients` (the table of clients), `cargo xtask fuzz`
+//! and `cargo xtask fix`.
 
 mod fuzz;
 
@@ -222,7 +223,15 @@ mod tests {
         let command = |name| steps.iter().find(|s| s.name == name).map(|s| s.command.as_str());
         assert_eq!(command("test"), Some("cargo test --workspace --features mutants"));
         assert_eq!(command("verify"), Some("cargo run --release -- verify"));
-        assert!(steps.iter().all(|s| USAGE.contains(s.name)));
+    }
+
+    #[test]
+    fn the_usage_lists_the_steps_there_are() {
+        let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
+        let listed = |head: &str| USAGE.lines().find_map(|line| line.strip_prefix(head)).unwrap().to_string();
+        let names = |steps: &[Step]| steps.iter().map(|s| s.name).collect::<Vec<_>>().join(", ");
+        assert_eq!(listed("Steps of ci: "), names(&steps(&readme).unwrap()));
+        assert_eq!(listed("Steps of deep: "), names(&deep_steps()));
     }
 
     #[test]

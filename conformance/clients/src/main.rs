@@ -252,7 +252,8 @@ fn heading(count: usize, took: Duration) -> anyhow::Result<String> {
         "Each client writes and reads {count} records of 1 KiB with each compression that it has: 6 partitions, replication\n\
          factor 3, min.insync.replicas=2, acks=all, on a controller and three brokers, one process each, with files. *ok*: what\n\
          was read is what was written, complete, equal byte for byte, in order in each partition.\n\n\
-         `cargo xtask clients --out CLIENTS.md` made this page on {} at revision {}, on {} {} with {cores} cores, in {:.0} s.\n",
+         `cargo xtask clients {}` made this page on {} at revision {}, on {} {} with {cores} cores, in {:.0} s.\n",
+        std::env::args().skip(1).collect::<Vec<_>>().join(" "),
         said("date", &["-u", "+%Y-%m-%d"])?,
         said("git", &["-C", env!("CARGO_MANIFEST_DIR"), "rev-parse", "--short", "HEAD"])?,
         said("uname", &["-s"])?,
