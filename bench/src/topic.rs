@@ -94,7 +94,9 @@ pub(crate) fn delete(bootstrap: &str) -> anyhow::Result<()> {
     let mut request = DeleteTopicsRequest::default();
     (request.topic_names, request.timeout_ms) = (vec![name()], 15_000);
     let mut connection = Connection::open(bootstrap)?;
-    let ResponseKind::DeleteTopics(response) = connection.call(1, request)? else { bail!("not an answer to DeleteTopics") };
+    let ResponseKind::DeleteTopics(response) = connection.call(1, request)? else {
+        bail!("not an answer to DeleteTopics")
+    };
     if let Some(refused) = response.responses.iter().find(|r| r.error_code != 0) {
         bail!("DeleteTopics: error {}", refused.error_code);
     }

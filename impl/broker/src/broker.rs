@@ -55,8 +55,10 @@ pub(crate) struct Broker {
     pub(crate) producer_ids: tokio::sync::Mutex<Range<i64>>,
     pub(crate) followers: Followers,
     pub(crate) fetch_sessions: Mutex<FetchSessions>,
-    /// Records in answers that are not taken yet: bellwether.answers.max.bytes.
+    /// Records in answers to consumers that are not taken yet: bellwether.answers.max.bytes, without the followers' part.
     pub(crate) answers: Arc<Budget>,
+    /// The same for followers, a quarter: slow consumers are not to hold up replication.
+    pub(crate) follower_answers: Arc<Budget>,
     pub(crate) groups: Groups,
     replicas: RwLock<HashMap<TopicPartition, Arc<Replica>>>,
     /// What is in force for each topic with a replica here.
@@ -64,6 +66,8 @@ pub(crate) struct Broker {
     /// Held while partitions are told of the image: what is older may not come after what is newer, or a replica that is
     /// removed would be made again.
     telling: Mutex<()>,
+    /// Held while the checkpoints are collected and written.
+    checkpointing: Mutex<()>,
     store: Arc<Store>,
     out: mpsc::UnboundedSender<Outgoing>,
     tasks: Mutex<JoinSet<()>>,
@@ -121,11 +125,13 @@ impl Broker {
             producer_ids: tokio::sync::Mutex::new(0..0),
             followers: Followers::default(),
             fetch_sessions: Mutex::new(FetchSessions::new(config.fetch_sessions)),
-            answers: Budget::new(config.answers_max_bytes, false),
+            answers: Budget::new(config.answers_max_bytes - config.answers_max_bytes / 4, false),
+            follower_answers: Budget::new(config.answers_max_bytes / 4, false),
             groups: Groups::new(&config),
             replicas: RwLock::new(replicas),
             settings: Mutex::default(),
             telling: Mutex::new(()),
+            checkpointing: Mutex::new(()),
             store,
             out,
             tasks: Mutex::new(JoinSet::new()),
@@ -188,10 +194,6 @@ impl Broker {
 
     pub(crate) fn epoch(&self) -> i64 {
         self.broker_epoch.load(Ordering::Acquire)
-    }
-
-    pub(crate) fn topic_name(&self, id: TopicId) -> String {
-        self.image.read().topic(id).map(|t| t.name.clone()).unwrap_or_default()
     }
 
     pub(crate) fn topic_id(&self, name: &str) -> Option<TopicId> {
@@ -306,6 +308,7 @@ impl Broker {
 
     /// Tells the replicas of topics whose configuration changed.
     pub(crate) fn tell_topics(&self, topics: &BTreeSet<TopicId>) {
+        let _telling = self.telling.lock();
         let image = self.image.read();
         let settings: HashMap<_, _> =
             topics.iter().filter_map(|id| Some((*id, self.settings_of(image.topic(*id)?)))).collect();
@@ -341,15 +344,12 @@ impl Broker {
         if let Some(replica) = self.replicas.read().get(&tp) {
             return Ok(replica.clone());
         }
-        let mut replicas = self.replicas.write();
-        if let Some(replica) = replicas.get(&tp) {
-            return Ok(replica.clone());
-        }
+        // Nobody else makes one: whoever calls holds `telling`. The disk's time is not that of every request.
         let (log, recovered) = self.store.create(topic, tp)?;
         let partition = Partition::new(tp, self.config.node_id, recovered, self.config.rules);
         let (node, settings) = (self.config.node_id, settings.clone());
         let replica = Replica::new(topic.into(), node, partition, log, settings, self.sink.clone(), self.out.clone());
-        replicas.insert(tp, replica.clone());
+        self.replicas.write().insert(tp, replica.clone());
         Ok(replica)
     }
 
@@ -373,6 +373,8 @@ impl Broker {
     }
 
     fn write_checkpoint(&self) {
+        // What is older may not be written after what is newer.
+        let _checkpointing = self.checkpointing.lock();
         let replicas: Vec<_> = self.replicas.read().values().cloned().collect();
         let checkpoints: Vec<Checkpoint<'_>> = replicas.iter().map(|r| r.checkpoint()).collect();
         if let Err(error) = self.store.checkpoint(&checkpoints) {
@@ -408,7 +410,9 @@ async fn carry_outgoing(broker: Arc<Broker>, mut queue: mpsc::UnboundedReceiver<
         }
         fetchers.settle();
         if checkpoint {
-            broker.write_checkpoint();
+            // The others in the queue do not wait for the disk.
+            let broker = broker.clone();
+            tokio::task::spawn_blocking(move || broker.write_checkpoint());
         }
     }
 }
@@ -478,6 +482,7 @@ async fn checkpoint(broker: Arc<Broker>) {
     interval.tick().await;
     loop {
         interval.tick().await;
-        broker.write_checkpoint();
+        let broker = broker.clone();
+        let _ = tokio::task::spawn_blocking(move || broker.write_checkpoint()).await;
     }
 }

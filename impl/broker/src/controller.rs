@@ -26,6 +26,7 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::clock::Clock;
+use crate::clock::wall_ms;
 use crate::config::Config;
 use crate::error::StartError;
 use crate::server::Answer;
@@ -340,7 +341,7 @@ impl ControllerNode {
             return encode(partition).map_or(Answer::Close, Answer::Now);
         }
         let waiting = WaitingBroker { controller: self.clone(), bell };
-        Answer::Later(Box::pin(async move {
+        Answer::later(async move {
             let WaitingBroker { controller, bell } = &waiting;
             loop {
                 let rung = tokio::time::timeout_at(deadline, bell.heard()).await;
@@ -356,7 +357,7 @@ impl ControllerNode {
                     });
                 }
             }
-        }))
+        })
     }
 
     /// The answer to a fetch, none while there is nothing new: then the bell hangs.
@@ -426,9 +427,4 @@ pub(crate) fn records_of(batch: &Batch) -> Result<Vec<(i64, MetadataRecord)>, St
         Err(error) => Err(format!("metadata record {}: {error}", r.offset)),
     };
     records.into_iter().map(decode).collect()
-}
-
-pub(crate) fn wall_ms() -> i64 {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    since.map_or(0, |d| d.as_millis() as i64)
 }

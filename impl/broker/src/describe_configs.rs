@@ -38,9 +38,16 @@ pub(crate) fn describe_configs(broker: &Broker, request: &DescribeConfigsRequest
     let known = [TOPIC, BROKER, BROKER_LOGGER, CLIENT_METRICS];
     let strange = request.resources.iter().find(|r| !known.contains(&r.resource_type));
     let mut answered = BTreeSet::new();
+    let ours: Vec<Described> = broker.config.described().collect();
     for resource in &request.resources {
         // Each once, however often it is named: an answer is not to be larger than the question by so much.
-        if !answered.insert((resource.resource_type, resource.resource_name.as_str())) {
+        let name = resource.resource_name.as_str();
+        // A broker has many names: 1, 01, +1.
+        let named = match resource.resource_type {
+            BROKER | BROKER_LOGGER => name.parse().map_or((Some(name), 0), |id: i32| (None, id)),
+            _ => (Some(name), 0),
+        };
+        if !answered.insert((resource.resource_type, named)) {
             continue;
         }
         let mut result = DescribeConfigsResult::default();
@@ -50,7 +57,7 @@ pub(crate) fn describe_configs(broker: &Broker, request: &DescribeConfigsRequest
                 let (kind, name) = (strange.resource_type, &*strange.resource_name);
                 invalid(format!("Unexpected resource type {kind} for resource {name}"))
             }
-            None => describe(broker, resource),
+            None => describe(broker, resource, &ours),
         };
         match described {
             Ok(mut configs) => {
@@ -83,15 +90,14 @@ fn invalid(message: String) -> Configs {
     Err((ResponseError::InvalidRequest, Some(message)))
 }
 
-fn describe(broker: &Broker, resource: &DescribeConfigsResource) -> Configs {
+fn describe(broker: &Broker, resource: &DescribeConfigsResource, described: &[Described]) -> Configs {
     let name = resource.resource_name.as_str();
     let ours = broker.config.node_id;
     match resource.resource_type {
         TOPIC => {
             check_topic_name(name).map_err(|refused| (refused.error, Some(refused.message)))?;
-            let image = broker.image.read();
-            let topic = image.topic_named(name).ok_or((ResponseError::UnknownTopicOrPartition, None))?;
-            Ok(topic_entries(&broker.config, &topic.configs))
+            let own = broker.image.read().topic_named(name).map(|topic| topic.configs.clone());
+            Ok(topic_entries(&broker.config, described, &own.ok_or((ResponseError::UnknownTopicOrPartition, None))?))
         }
         // The configurations that all brokers share and that can be changed: there are none.
         BROKER if name.is_empty() => Ok(Vec::new()),
@@ -103,8 +109,7 @@ fn describe(broker: &Broker, resource: &DescribeConfigsResource) -> Configs {
             }
             Ok(id) if id != ours => invalid(format!("Unexpected broker id, expected {ours} but received {name}")),
             Ok(_) if resource.resource_type == BROKER => {
-                let ours: Vec<Described> = broker.config.described().collect();
-                Ok(ours.iter().map(|config| broker_entry(config, &ours)).collect())
+                Ok(described.iter().map(|config| broker_entry(config, described)).collect())
             }
             // No logger here can be changed by request.
             Ok(_) => Ok(Vec::new()),
@@ -121,9 +126,12 @@ fn describe(broker: &Broker, resource: &DescribeConfigsResource) -> Configs {
 }
 
 /// All configurations of a topic that sets these.
-pub(crate) fn topic_entries(config: &Config, own: &BTreeMap<String, String>) -> Vec<DescribeConfigsResourceResult> {
-    let ours: Vec<Described> = config.described().collect();
-    TOPIC_CONFIGS.iter().map(|topic| topic_entry(config, topic, own, &ours)).collect()
+pub(crate) fn topic_entries(
+    config: &Config,
+    described: &[Described],
+    own: &BTreeMap<String, String>,
+) -> Vec<DescribeConfigsResourceResult> {
+    TOPIC_CONFIGS.iter().map(|topic| topic_entry(config, topic, own, described)).collect()
 }
 
 /// A topic's configuration: its own, or else the broker's, or else the default.

@@ -21,6 +21,9 @@ use crate::server::Answer;
 
 /// The first fetch version that knows zstd.
 const ZSTD_SINCE: i16 = 10;
+/// What a partition of a waiting fetch takes in memory, about: what is asked, what will be answered, a bell. A fetch of a session
+/// names none of them, and waits for all.
+const HELD_WAITING: usize = 256;
 
 /// The names of the response, and how to encode it.
 struct Head {
@@ -96,9 +99,11 @@ fn consume(mut head: Head, deadline: Instant, request: FetchRequest) -> Answer {
         true => head.broker.image.read().unfenced_in_rack(&request.rack_id),
         false => Vec::new(),
     };
-    let now = head.broker.clock.now();
-    let fresh = (Uuid::new_v4().as_u128() & 0x7fff_ffff) as i32;
-    let opened = head.broker.fetch_sessions.lock().open(now, session_request(head.version, request), fresh);
+    let opened = session_request(head.version, request).without_session().or_else(|request| {
+        let now = head.broker.clock.now();
+        let fresh = if request.begins() { (Uuid::new_v4().as_u128() & 0x7fff_ffff) as i32 } else { 0 };
+        head.broker.fetch_sessions.lock().open(now, request, fresh)
+    });
     let session = match opened {
         Ok(session) => session,
         Err(error) => {
@@ -133,25 +138,25 @@ fn consume(mut head: Head, deadline: Instant, request: FetchRequest) -> Answer {
         }
     }
     head.session = Some(session);
-    let bell = Arc::new(Bell::new());
-    if min_bytes == 0 || Instant::now() >= deadline || enough(&asked, min_bytes, max_bytes, &bell) {
-        take_down(&asked, &bell);
-        read(&mut head, &asked, max_bytes);
+    let mut waiting = WaitingConsumer { asked, bell: Arc::new(Bell::new()), hung: 0 };
+    if min_bytes == 0 || Instant::now() >= deadline || waiting.enough(min_bytes, max_bytes) {
+        waiting.take_down();
+        read(&mut head, &waiting.asked, max_bytes);
         return head.answer();
     }
-    let mut waiting = WaitingConsumer { asked, bell };
-    Answer::Later(Box::pin(async move {
+    let held = waiting.asked.len() * HELD_WAITING;
+    let later = async move {
         loop {
             let rung = tokio::time::timeout_at(deadline, waiting.bell.heard()).await;
-            if rung.is_err() || enough(&waiting.asked, min_bytes, max_bytes, &waiting.bell) {
+            if rung.is_err() || waiting.enough(min_bytes, max_bytes) {
                 break;
             }
         }
-        take_down(&waiting.asked, &waiting.bell);
+        waiting.take_down();
         read(&mut head, &waiting.asked, max_bytes);
-        waiting.asked.clear();
         head.encode()
-    }))
+    };
+    Answer::Later(Box::pin(later), held)
 }
 
 /// What the request says of its session.
@@ -190,36 +195,42 @@ fn session_request(version: i16, request: FetchRequest) -> SessionRequest {
 struct WaitingConsumer {
     asked: Vec<Asked>,
     bell: Arc<Bell>,
+    /// The bell hangs at partitions among so many at the front, and at no others.
+    hung: usize,
 }
 
 impl Drop for WaitingConsumer {
     fn drop(&mut self) {
-        take_down(&self.asked, &self.bell);
+        self.take_down();
     }
 }
 
-fn take_down(asked: &[Asked], bell: &Arc<Bell>) {
-    asked.iter().flat_map(|a| &a.replica).for_each(|replica| replica.forget_consumer(bell));
-}
-
-/// Are there `min_bytes`, or an error to tell? If not, the bell hangs at every partition.
-fn enough(asked: &[Asked], min_bytes: usize, max_bytes: usize, bell: &Arc<Bell>) -> bool {
-    let mut sum = 0;
-    for one in asked {
-        let Ok(replica) = &one.replica else { return true };
-        if one.preferred.is_some() {
-            return true;
-        }
-        match replica.consumable(&one.fetch, one.max_bytes.min(max_bytes), min_bytes > 1, bell) {
-            Some(bytes) => sum += bytes,
-            None => return true,
-        }
-        if sum >= min_bytes {
-            return true;
-        }
+impl WaitingConsumer {
+    fn take_down(&mut self) {
+        let hung = self.asked.iter().take(std::mem::take(&mut self.hung));
+        hung.flat_map(|a| &a.replica).for_each(|replica| replica.forget_consumer(&self.bell));
     }
-    // A fetch without partitions waits as well, as in Kafka.
-    false
+
+    /// Are there `min_bytes`, or an error to tell? If not, the bell hangs at every partition.
+    fn enough(&mut self, min_bytes: usize, max_bytes: usize) -> bool {
+        let mut sum = 0;
+        for (at, one) in self.asked.iter().enumerate() {
+            let Ok(replica) = &one.replica else { return true };
+            if one.preferred.is_some() {
+                return true;
+            }
+            self.hung = self.hung.max(at + 1);
+            match replica.consumable(&one.fetch, one.max_bytes.min(max_bytes), min_bytes > 1, &self.bell) {
+                Some(bytes) => sum += bytes,
+                None => return true,
+            }
+            if sum >= min_bytes {
+                return true;
+            }
+        }
+        // A fetch without partitions waits as well, as in Kafka.
+        false
+    }
 }
 
 /// Reads all partitions, as much as the node has room for in answers that are not taken yet. The first batch of the first partition that has one comes whole, however large; after that the limits hold (KIP-74).
@@ -268,7 +279,7 @@ fn read(head: &mut Head, asked: &[Asked], max_bytes: usize) {
         place.records = consumed.records;
     }
     head.reply.node_endpoints = leaders.endpoints(&head.broker);
-    if let Some(session) = &head.session {
+    if let Some(session) = head.session.as_ref().filter(|session| session.id != 0) {
         head.broker.fetch_sessions.lock().answer(session, &mut head.reply);
     }
     held.set(read);
@@ -399,7 +410,7 @@ fn follow(mut head: Head, follower: NodeId, deadline: Instant, request: FetchReq
     }
     drop(state);
     let waiting = WaitingFollower { followed, parked };
-    Answer::Later(Box::pin(async move {
+    Answer::later(async move {
         let WaitingFollower { followed, parked } = &waiting;
         let bell = parked.bell();
         let all_wait =
@@ -414,7 +425,7 @@ fn follow(mut head: Head, follower: NodeId, deadline: Instant, request: FetchReq
             respond(&mut head, followed, max_bytes, bell);
         }
         head.encode()
-    }))
+    })
 }
 
 /// Takes its bell down also when the connection ends while it waits.
@@ -439,7 +450,7 @@ fn without_a_step(error: ResponseError) -> ResponseError {
 }
 
 fn respond(head: &mut Head, followed: &[Option<Followed>], max_bytes: usize, bell: &Arc<Bell>) {
-    let mut held = head.broker.answers.grant(max_bytes);
+    let mut held = head.broker.follower_answers.grant(max_bytes);
     let mut left = held.bytes();
     let (mut none_yet, mut read) = (true, 0);
     let places = head.reply.topics.iter_mut().flat_map(|t| &mut t.partitions);
@@ -470,8 +481,8 @@ impl Head {
     /// Name and id of a topic, whichever of them the request has.
     fn topic(&self, topic: &SessionTopic) -> (String, u128) {
         match topic {
-            SessionTopic::Id(id) => (self.broker.topic_name(TopicId(*id)), *id),
-            SessionTopic::Name(name) => (name.to_string(), self.broker.topic_id(name).map_or(0, |id| id.0)),
+            SessionTopic::Id(id) => (String::new(), *id),
+            SessionTopic::Name(name) => (name.to_string(), 0),
         }
     }
 

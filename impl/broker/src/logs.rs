@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use bellwether_sync::Bell;
 use bellwether_wire::messages::{
     self, DeleteRecordsRequest, DeleteRecordsResponse, DescribeLogDirsRequest, DescribeLogDirsResponse,
     DescribeProducersRequest, DescribeProducersResponse, TopicName,
@@ -17,7 +18,6 @@ use tokio::time::Instant;
 
 use crate::broker::Broker;
 use crate::replica::Replica;
-use bellwether_sync::Bell;
 
 /// The low watermark of an answer with an error.
 const INVALID_LOW_WATERMARK: i64 = -1;
@@ -30,8 +30,8 @@ const UNKNOWN_VOLUME_BYTES: i64 = -1;
 struct Deletion {
     topic: usize,
     index: i32,
-    /// The low watermark so far, or why not.
-    outcome: Result<i64, ResponseError>,
+    /// The low watermark as it stood at first, or in the end; or why there is none.
+    outcome: Option<Result<i64, ResponseError>>,
     /// What it waits for.
     wanted: Option<(Arc<Replica>, i64)>,
 }
@@ -56,9 +56,9 @@ impl Deletions {
             match replica.low_watermark(*wanted, &self.bell) {
                 // As in Kafka, what a request that times out says of it is where it stood at first.
                 Ok(low) if low < *wanted => {
-                    deletion.outcome = deletion.outcome.or(Ok(low));
+                    deletion.outcome.get_or_insert(Ok(low));
                 }
-                outcome => (deletion.outcome, deletion.wanted) = (outcome, None),
+                outcome => (deletion.outcome, deletion.wanted) = (Some(outcome), None),
             }
         }
         self.all.iter().all(|d| d.wanted.is_none())
@@ -77,8 +77,8 @@ pub(crate) async fn delete_records(broker: &Broker, request: &DeleteRecordsReque
                 Ok((replica, wanted))
             });
             let (outcome, wanted) = match begun {
-                Ok(wanted) => (Ok(INVALID_LOW_WATERMARK), Some(wanted)),
-                Err(error) => (Err(error), None),
+                Ok(wanted) => (None, Some(wanted)),
+                Err(error) => (Some(Err(error)), None),
             };
             deletions.all.push(Deletion { topic, index, outcome, wanted });
         }
@@ -93,7 +93,7 @@ pub(crate) async fn delete_records(broker: &Broker, request: &DeleteRecordsReque
     for deletion in &deletions.all {
         let mut result = DeleteRecordsPartitionResult::default();
         result.partition_index = deletion.index;
-        match deletion.outcome {
+        match deletion.outcome.unwrap_or(Ok(INVALID_LOW_WATERMARK)) {
             Ok(low) => {
                 result.low_watermark = low;
                 result.error_code = deletion.wanted.as_ref().map_or(0, |_| ResponseError::RequestTimedOut.code());

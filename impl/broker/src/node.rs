@@ -313,14 +313,14 @@ impl NodeService {
             // These may wait for the controller: what comes after them on the connection does not.
             RequestKind::Metadata(request) => {
                 let broker = broker.clone();
-                later(async move {
+                Answer::later(async move {
                     let body = metadata::metadata(&broker, version, &request).await.into();
                     broker.encode(api_key, version, correlation_id, lamport, body)
                 })
             }
             RequestKind::FindCoordinator(request) => {
                 let broker = broker.clone();
-                later(async move {
+                Answer::later(async move {
                     let body = groups::find_coordinator(&broker, version, &request).await.into();
                     broker.encode(api_key, version, correlation_id, lamport, body)
                 })
@@ -328,27 +328,27 @@ impl NodeService {
             body if groups::is_for_groups(&body) => match groups::answer(broker, &client, body) {
                 Some(body) => {
                     let broker = broker.clone();
-                    later(async move { broker.encode(api_key, version, correlation_id, lamport, body.await) })
+                    Answer::later(async move { broker.encode(api_key, version, correlation_id, lamport, body.await) })
                 }
                 None => Answer::Close,
             },
             RequestKind::CreateTopics(request) => {
                 let broker = broker.clone();
-                later(async move {
+                Answer::later(async move {
                     let body = topics::create_topics(&broker, &request).await.into();
                     broker.encode(api_key, version, correlation_id, lamport, body)
                 })
             }
             RequestKind::DeleteTopics(request) => {
                 let broker = broker.clone();
-                later(async move {
+                Answer::later(async move {
                     let body = topics::delete_topics(&broker, version, request).await.into();
                     broker.encode(api_key, version, correlation_id, lamport, body)
                 })
             }
             RequestKind::CreatePartitions(request) => {
                 let broker = broker.clone();
-                later(async move {
+                Answer::later(async move {
                     let body = topics::create_partitions(&broker, &request).await.into();
                     broker.encode(api_key, version, correlation_id, lamport, body)
                 })
@@ -363,7 +363,7 @@ impl NodeService {
             }
             RequestKind::DeleteRecords(request) => {
                 let broker = broker.clone();
-                later(async move {
+                Answer::later(async move {
                     let body = logs::delete_records(&broker, &request).await.into();
                     broker.encode(api_key, version, correlation_id, lamport, body)
                 })
@@ -382,7 +382,7 @@ impl NodeService {
             }
             RequestKind::InitProducerId(request) => {
                 let broker = broker.clone();
-                later(async move {
+                Answer::later(async move {
                     let body = apis::init_producer_id(&broker, &request).await.into();
                     broker.encode(api_key, version, correlation_id, lamport, body)
                 })
@@ -390,15 +390,11 @@ impl NodeService {
             body => {
                 let Some(way) = admin::for_controller(&body) else { return Answer::Close };
                 let broker = broker.clone();
-                later(async move {
+                Answer::later(async move {
                     let body = admin::forward(&broker, way, body).await?;
                     broker.encode(api_key, version, correlation_id, lamport, body)
                 })
             }
         }
     }
-}
-
-fn later(answer: impl Future<Output = Option<Vec<bytes::Bytes>>> + Send + 'static) -> Answer {
-    Answer::Later(Box::pin(answer))
 }

@@ -97,11 +97,15 @@ pub(crate) fn produce(
             } else if request.transactional_id.is_some() {
                 Err(ResponseError::TransactionalIdAuthorizationFailed)
             } else if &**topic.name == OFFSETS_TOPIC {
-                // Only coordinators write there (ReplicaManager.appendRecords, internalTopicsAllowed).
                 Err(ResponseError::InvalidTopicException)
             } else {
                 broker.replica_of(version >= 13, &topic.name, topic.topic_id, partition.index)
             };
+            // Only coordinators write there, however it is named (ReplicaManager.appendRecords, internalTopicsAllowed).
+            let replica = replica.and_then(|replica| match &*replica.topic == OFFSETS_TOPIC {
+                true => Err(ResponseError::InvalidTopicException),
+                false => Ok(replica),
+            });
             let admitted = replica.map_err(plain).and_then(|replica| {
                 let batch = one_batch(version, wall, &replica.settings(), partition.records)?;
                 Ok((replica, batch))
@@ -122,7 +126,7 @@ pub(crate) fn produce(
     }
     if acks == 0 {
         // No response: the only way to tell of an error is to close the connection (Kafka's KafkaApis.handleProduceRequest).
-        let failed = (0..slot).any(|s| !matches!(call.outcome(s), Some(Ok(_))));
+        let failed = (0..slot).any(|s| !matches!(call.take(s), Some(Ok(_))));
         return if failed { Answer::Close } else { Answer::Nothing };
     }
     let broker = broker.clone();
@@ -133,13 +137,13 @@ pub(crate) fn produce(
     // The time starts now, not when the answers before this one are out.
     let deadline = Instant::now() + Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0));
     let waiting = Waiter(call);
-    Answer::Later(Box::pin(async move {
+    Answer::later(async move {
         let call = &waiting.0;
         if tokio::time::timeout_at(deadline, call.complete()).await.is_err() {
             expire(call);
         }
         answer(call)
-    }))
+    })
 }
 
 /// A produce request has exactly one batch a partition (KIP-98): as it was sent, unless the topic's configuration wants it otherwise.
@@ -182,7 +186,7 @@ fn encode(
             let mut partition = PartitionProduceResponse::default();
             partition.index = *index;
             partition.log_append_time_ms = -1;
-            match call.outcome(slot).unwrap_or_else(|| Err(plain(ResponseError::RequestTimedOut))) {
+            match call.take(slot).unwrap_or_else(|| Err(plain(ResponseError::RequestTimedOut))) {
                 Ok(placed) => {
                     (partition.base_offset, partition.log_start_offset) = (placed.base_offset, placed.log_start);
                     partition.log_append_time_ms = placed.append_time;

@@ -258,7 +258,8 @@ impl Replica {
     }
 
     /// Is there something for a consumer at `offset`? An error counts: it is to be told at once. If not, the bell is hung.
-    /// The result is in bytes, exact only when `measure` asks for it.
+    /// The result is in bytes, at most `max` as in Kafka (`DelayedFetch.tryComplete`), and more than one only when `measure`
+    /// asks for it.
     pub(crate) fn consumable(
         &self,
         fetch: &ConsumerFetch,
@@ -276,7 +277,7 @@ impl Replica {
         match measure {
             _ if offset >= bound => Some(0),
             false => Some(1),
-            true => inner.log.read(offset, bound, max, true).ok().map(|slice| slice.len),
+            true => inner.log.bytes_between(offset, bound).ok().map(|bytes| (bytes as usize).min(max)),
         }
     }
 
@@ -569,6 +570,7 @@ impl Replica {
                     // The recovery point may have gone back: before it is believed again, it should be known.
                     let _ = self.out.send(Outgoing::Checkpoint);
                 }
+                Effect::Reset { to } => inner.log.reset(*to).map_err(|e| failed(&e))?,
                 Effect::Delete => inner.log.delete().map_err(|e| failed(&e))?,
                 _ => {}
             }
@@ -584,7 +586,7 @@ impl Replica {
         }
         for effect in effects.drain(..) {
             match effect {
-                Effect::Trace(_) | Effect::Truncate { .. } | Effect::Delete => {}
+                Effect::Trace(_) | Effect::Truncate { .. } | Effect::Reset { .. } | Effect::Delete => {}
                 Effect::Append { index, base_offset, leader_epoch } => {
                     let batch = input.get(index).ok_or_else(|| failed(&"an append without its batch"))?;
                     inner.log.append(batch, base_offset, leader_epoch).map_err(|e| failed(&e))?;
@@ -600,7 +602,6 @@ impl Replica {
                 Effect::AdvanceStart { to } => {
                     inner.log.advance_start(to).map_err(|e| failed(&e))?;
                 }
-                Effect::Reset { to } => inner.log.reset(to).map_err(|e| failed(&e))?,
                 Effect::WriteEpochs => {
                     inner.log.set_epochs(inner.partition.epochs().entries()).map_err(|e| failed(&e))?;
                 }

@@ -26,12 +26,20 @@ pub(crate) type Later = Pin<Box<dyn Future<Output = Option<Vec<Bytes>>> + Send>>
 pub(crate) enum Answer {
     /// The frame of the response, in pieces.
     Now(Vec<Bytes>),
-    /// The frame when it is ready; it is polled once the answers before it are out.
-    Later(Later),
+    /// The frame when it is ready; it is polled once the answers before it are out. How many bytes it holds until then, if
+    /// that is more than its request does.
+    Later(Later, usize),
     /// There is none (acks=0).
     Nothing,
     /// The connection is closed, as Kafka does when it cannot say what is wrong.
     Close,
+}
+
+impl Answer {
+    /// An answer that holds no more than its request while it waits.
+    pub(crate) fn later(answer: impl Future<Output = Option<Vec<Bytes>>> + Send + 'static) -> Answer {
+        Answer::Later(Box::pin(answer), 0)
+    }
 }
 
 /// Takes requests. Called in the order of arrival on a connection; the next one is taken in when this returns, whether the answer is there or not.
@@ -127,9 +135,11 @@ async fn read_requests<S: Service>(
         }
         let size = frame.len();
         let mut answer_held = untaken.charge();
+        let mut taken = size;
         let answer = match decode_request(frame) {
             Ok(request) => {
-                request_held.set(size + request.memory);
+                taken += request.memory;
+                request_held.set(taken);
                 answer_held.room().await;
                 service.call(request, peer).await
             }
@@ -142,7 +152,7 @@ async fn read_requests<S: Service>(
             Answer::Close => return Err(io::Error::other("closed on purpose")),
             Answer::Nothing => continue,
             Answer::Now(pieces) => answer_held.set(pieces.iter().map(Bytes::len).sum()),
-            Answer::Later(_) => {}
+            Answer::Later(_, held) => request_held.set(taken + held),
         }
         if answers.send(Queued { answer, held: (request_held, answer_held) }).await.is_err() {
             return Ok(());
@@ -174,7 +184,7 @@ async fn write_answers(
             let Queued { answer, held } = next;
             let pieces = match answer {
                 Answer::Now(pieces) => Some(pieces),
-                Answer::Later(later) => {
+                Answer::Later(later, _) => {
                     // What is ready must not wait for what is not.
                     ready.write().await?;
                     later.await

@@ -177,14 +177,11 @@ impl Store {
         let starts: Vec<_> = partitions.iter().filter_map(|p| Some((p.topic, p.partition, p.log_start?))).collect();
         let texts = [all(|p| p.high_watermark), all(|p| p.recovery_point), text::write_offsets(starts.into_iter())];
         let mut written = self.written.lock();
-        for ((i, name), (text, written)) in
-            CHECKPOINTS.iter().enumerate().zip(texts.into_iter().zip(written.iter_mut()))
-        {
+        for (name, (text, written)) in CHECKPOINTS.iter().zip(texts.into_iter().zip(written.iter_mut())) {
             if text == *written {
                 continue;
             }
-            // A high watermark that is lost is found again. A recovery point that is there is believed.
-            text::replace(&dir.join(name), text.as_bytes(), i > 0)?;
+            text::replace(&dir.join(name), text.as_bytes(), true)?;
             *written = text;
         }
         Ok(())

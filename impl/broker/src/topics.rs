@@ -1,5 +1,6 @@
 //! Topics that clients make, let grow and delete: the controller decides, and what it decided is known here when the client is told.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -140,8 +141,8 @@ pub(crate) async fn create_partitions(
         }
         response
     });
-    let grown = |name: &TopicName| response.results.iter().any(|r| r.error_code == 0 && r.name == *name);
-    let grown: Vec<_> = request.topics.iter().filter(|t| grown(&t.name)).collect();
+    let done: BTreeSet<&TopicName> = response.results.iter().filter(|r| r.error_code == 0).map(|r| &r.name).collect();
+    let grown: Vec<_> = request.topics.iter().filter(|t| done.contains(&t.name)).collect();
     if !request.validate_only && !grown.is_empty() {
         let has = |image: &MetadataImage, name: &TopicName, count: i32| {
             // Whoever has deleted it meanwhile need not be waited for.

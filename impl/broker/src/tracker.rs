@@ -110,10 +110,11 @@ fn apply(broker: &Arc<Broker>, batches: &[Batch]) -> Result<(), String> {
     let mut touched = std::collections::BTreeSet::new();
     let mut configured = std::collections::BTreeSet::new();
     let mut somebody_leaves = false;
+    // Before the image is locked, for which every request waits.
+    let decoded: Vec<_> = batches.iter().map(records_of).collect::<Result<_, _>>()?;
     let offset = {
         let mut image = broker.image.write();
-        for batch in batches {
-            let records = records_of(batch)?;
+        for records in decoded {
             let first = records.first().map_or(0, |(offset, _)| *offset);
             let records: Vec<_> = records.into_iter().map(|(_, record)| record).collect();
             somebody_leaves |= records.iter().any(|r| matches!(r, MetadataRecord::ControlledShutdown { .. }));

@@ -263,6 +263,17 @@ async fn configurations_are_changed_described_and_in_force() {
     let client = Client::connect(cluster.nodes()[1].address()).await;
     assert_eq!(client.create("t", 1, 2).await, 0);
     let all = describe(&client, 2, "t", None).await.unwrap();
+    // By whatever name, a broker is described once.
+    let node = cluster.nodes()[0].id();
+    let named = [format!("{node}"), format!("0{node}"), format!("+{node}")].map(|name| {
+        DescribeConfigsResource::default()
+            .with_resource_type(4)
+            .with_resource_name(text(&name))
+            .with_configuration_keys(None)
+    });
+    let request = DescribeConfigsRequest::default().with_resources(named.to_vec());
+    let ResponseKind::DescribeConfigs(response) = client.call(4, request).await else { panic!("another answer") };
+    assert_eq!(response.results.len(), 1);
     assert_eq!(all.len(), 33);
     assert_eq!(all["retention.ms"], (Some("604800000".into()), 5, vec![]));
     let synonyms = vec![("log.segment.bytes".into(), 4), ("log.segment.bytes".into(), 5)];

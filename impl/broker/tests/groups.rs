@@ -10,16 +10,19 @@ use bellwether_wire::api::versions;
 use bellwether_wire::messages::consumer_group_heartbeat_request::TopicPartitions;
 use bellwether_wire::messages::join_group_request::JoinGroupRequestProtocol;
 use bellwether_wire::messages::leave_group_request::MemberIdentity;
+use bellwether_wire::messages::metadata_request::MetadataRequestTopic;
 use bellwether_wire::messages::offset_commit_request::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
 use bellwether_wire::messages::offset_delete_request::{OffsetDeleteRequestPartition, OffsetDeleteRequestTopic};
 use bellwether_wire::messages::offset_fetch_request::{
     OffsetFetchRequestGroup, OffsetFetchRequestTopic, OffsetFetchRequestTopics,
 };
+use bellwether_wire::messages::produce_request::{PartitionProduceData, TopicProduceData};
 use bellwether_wire::messages::sync_group_request::SyncGroupRequestAssignment;
 use bellwether_wire::messages::{
     ApiKey, ConsumerGroupDescribeRequest, ConsumerGroupHeartbeatRequest, DeleteGroupsRequest, DescribeGroupsRequest,
     FindCoordinatorRequest, HeartbeatRequest, JoinGroupRequest, JoinGroupResponse, LeaveGroupRequest,
-    ListGroupsRequest, OffsetCommitRequest, OffsetDeleteRequest, OffsetFetchRequest, SyncGroupRequest,
+    ListGroupsRequest, MetadataRequest, OffsetCommitRequest, OffsetDeleteRequest, OffsetFetchRequest, ProduceRequest,
+    SyncGroupRequest,
 };
 use bellwether_wire::{ResponseError, ResponseKind, StrBytes};
 use bytes::Bytes;
@@ -397,6 +400,17 @@ async fn nobody_produces_to_the_offsets_topic() {
     let client = node(&cluster).await;
     to_coordinator(&client, "g").await;
     let (error, _) = client.produce("__consumer_offsets", 0, -1, values(&["x"])).await;
+    assert_eq!(ResponseError::try_from_code(error), Some(ResponseError::InvalidTopicException));
+    // From version 13 on a request has the topic's id only.
+    let named = MetadataRequestTopic::default().with_name(Some(common::name("__consumer_offsets")));
+    let request = MetadataRequest::default().with_topics(Some(vec![named]));
+    let ResponseKind::Metadata(metadata) = client.call(12, request).await else { panic!() };
+    let data = PartitionProduceData::default().with_records(Some(values(&["x"])));
+    let topic = TopicProduceData::default().with_topic_id(metadata.topics[0].topic_id);
+    let request = ProduceRequest::default().with_acks(-1).with_timeout_ms(1000);
+    let request = request.with_topic_data(vec![topic.with_partition_data(vec![data])]);
+    let ResponseKind::Produce(produced) = client.call(13, request).await else { panic!() };
+    let error = produced.responses[0].partition_responses[0].error_code;
     assert_eq!(ResponseError::try_from_code(error), Some(ResponseError::InvalidTopicException));
     cluster.shutdown().await;
 }

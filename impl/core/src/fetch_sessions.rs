@@ -74,6 +74,28 @@ pub struct SessionFetch {
     pub partitions: Vec<SessionPartition>,
 }
 
+impl SessionFetch {
+    /// A full fetch without a session.
+    fn full(partitions: Vec<SessionPartition>) -> SessionFetch {
+        SessionFetch { id: 0, epoch: 1, incremental: false, partitions }
+    }
+}
+
+impl SessionRequest {
+    /// The fetch, if it neither has a session nor wants one: nothing of [`FetchSessions`] is concerned.
+    pub fn without_session(self) -> Result<SessionFetch, SessionRequest> {
+        match self.id == 0 && (self.epoch < 0 || (self.epoch == 0 && self.partitions.is_empty())) {
+            true => Ok(SessionFetch::full(self.partitions)),
+            false => Err(self),
+        }
+    }
+
+    /// May a session begin with it? Then it needs a number.
+    pub fn begins(&self) -> bool {
+        self.epoch == 0 && !self.partitions.is_empty()
+    }
+}
+
 type Key = (SessionTopic, i32);
 
 /// What the consumer was told last.
@@ -145,7 +167,7 @@ impl FetchSessions {
             self.close(id);
             let begins = epoch == 0 && !partitions.is_empty() && self.make_room(now, partitions.len());
             let id = if begins && self.begin(now, fresh, topic_ids, &partitions) { fresh } else { 0 };
-            return Ok(SessionFetch { id, epoch: 1, incremental: false, partitions });
+            return Ok(SessionFetch { id, ..SessionFetch::full(partitions) });
         }
         let session = self.sessions.get_mut(&id).ok_or(ResponseError::FetchSessionIdNotFound)?;
         if session.topic_ids != topic_ids {
@@ -221,6 +243,9 @@ impl FetchSessions {
     /// Is there room for a session of so many partitions? If not, one that was idle goes, or the smallest of those that are old
     /// enough, if it is smaller than the new one.
     fn make_room(&mut self, now: Millis, partitions: usize) -> bool {
+        if partitions > MAX_PARTITIONS {
+            return false;
+        }
         let full = |s: &Self| s.sessions.len() >= s.slots || s.partitions + partitions > MAX_PARTITIONS;
         while full(self) {
             let long_ago = |at: Millis| now.saturating_sub(at) > EVICTION_MS;

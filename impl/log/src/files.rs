@@ -257,6 +257,21 @@ impl Files {
         Ok((pieces, len, end))
     }
 
+    pub fn bytes_between(&self, from: i64, below: i64) -> Result<u64, LogError> {
+        let first = self.segments.partition_point(|s| s.base_offset <= from).saturating_sub(1);
+        let mut bytes = 0;
+        let mut segments = self.segments.iter().skip(first).peekable();
+        while let Some(segment) = segments.next().filter(|s| s.base_offset < below) {
+            let position = |offset| segment.position_of(offset).map_err(LogError::io(&segment.path));
+            let until = match segments.peek() {
+                Some(next) if next.base_offset <= below => segment.size,
+                _ => position(below)?,
+            };
+            bytes += until.saturating_sub(if segment.base_offset < from { position(from)? } else { 0 });
+        }
+        Ok(bytes)
+    }
+
     /// The headers of the batches from the one that holds `from` on.
     pub fn headers(&self, from: i64) -> impl Iterator<Item = Result<BatchHeader, LogError>> + '_ {
         let first = self.segments.partition_point(|s| s.base_offset <= from).saturating_sub(1);

@@ -139,7 +139,7 @@ impl<E: IndexEntry> Index<E> {
         }
         index.entries = (length / E::SIZE as u64) as usize;
         if let Some(last) = index.entries.checked_sub(1) {
-            let (first, last) = (index.entry(0)?, index.entry(last)?);
+            let (first, last) = index.look(|file| Ok((index.entry(file, 0)?, index.entry(file, last)?)))?;
             if first.offset() < base || last.offset() < first.offset() || (index.entries > 1 && last.offset() == base) {
                 return Ok(None);
             }
@@ -165,15 +165,18 @@ impl<E: IndexEntry> Index<E> {
         Ok(())
     }
 
-    /// Entry `n`, which there is.
-    fn entry(&self, n: usize) -> io::Result<E> {
-        let mut bytes = [0; 12];
-        let out = bytes.get_mut(..E::SIZE).unwrap_or_default();
-        let at = (n * E::SIZE) as u64;
+    /// Looks into the file, which is opened once for all that is looked at.
+    fn look<T>(&self, look: impl FnOnce(&File) -> io::Result<T>) -> io::Result<T> {
         match &self.file {
-            Some(file) => file.read_exact_at(out, at)?,
-            None => File::open(&self.path)?.read_exact_at(out, at)?,
+            Some(file) => look(file),
+            None => look(&File::open(&self.path)?),
         }
+    }
+
+    /// Entry `n`, which there is.
+    fn entry(&self, file: &File, n: usize) -> io::Result<E> {
+        let mut bytes = [0; 12];
+        file.read_exact_at(bytes.get_mut(..E::SIZE).unwrap_or_default(), (n * E::SIZE) as u64)?;
         Ok(E::decode(bytes, self.base))
     }
 
@@ -185,19 +188,20 @@ impl<E: IndexEntry> Index<E> {
             Some(last) if before(&last) => return Ok(Some(last)),
             Some(_) => {}
         }
-        match self.count_where(before)?.checked_sub(1) {
-            Some(n) => self.entry(n).map(Some),
-            None => Ok(None),
-        }
+        Ok(self.count_where(before)?.1)
     }
 
-    fn count_where(&self, before: impl Fn(&E) -> bool) -> io::Result<usize> {
-        let (mut low, mut high) = (0, self.entries);
-        while low < high {
-            let middle = low + (high - low) / 2;
-            if before(&self.entry(middle)?) { low = middle + 1 } else { high = middle }
-        }
-        Ok(low)
+    /// How many entries at the front it holds for, and the last of these.
+    fn count_where(&self, before: impl Fn(&E) -> bool) -> io::Result<(usize, Option<E>)> {
+        self.look(|file| {
+            let (mut low, mut high, mut last) = (0, self.entries, None);
+            while low < high {
+                let middle = low + (high - low) / 2;
+                let entry = self.entry(file, middle)?;
+                if before(&entry) { (low, last) = (middle + 1, Some(entry)) } else { high = middle }
+            }
+            Ok((low, last))
+        })
     }
 
     /// Cuts off the entries of `offset` and above.
@@ -206,8 +210,7 @@ impl<E: IndexEntry> Index<E> {
             return Ok(());
         }
         self.dirty = true;
-        let kept = self.count_where(|e| e.offset() < offset)?;
-        let last = kept.checked_sub(1).map(|n| self.entry(n)).transpose()?;
+        let (kept, last) = self.count_where(|e| e.offset() < offset)?;
         OpenOptions::new().write(true).open(&self.path)?.set_len((kept * E::SIZE) as u64)?;
         (self.entries, self.last) = (kept, last);
         Ok(())

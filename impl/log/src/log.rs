@@ -299,6 +299,14 @@ impl Log {
         Ok(Slice { bytes, len, end })
     }
 
+    /// How many bytes lie between the batch that holds `from`, or the next one, and the one that holds `below`. No batch is read.
+    pub fn bytes_between(&self, from: i64, below: i64) -> Result<u64, LogError> {
+        match &self.storage {
+            Storage::Memory(memory) => Ok(memory.bytes_between(from, below)),
+            Storage::Files(files) => files.bytes_between(from, below),
+        }
+    }
+
     /// The headers of the batches from the one that holds `from` on.
     pub fn headers(&self, from: i64) -> impl Iterator<Item = Result<BatchHeader, LogError>> + '_ {
         let (memory, files) = match &self.storage {
@@ -332,17 +340,41 @@ impl Log {
 
     /// The first of the records with the largest timestamp of all (ListOffsets -3, KIP-734).
     pub fn max_timestamp(&self) -> Result<Option<TimestampOffset>, LogError> {
-        let max = self.segments().iter().map(|s| s.max_timestamp).max().filter(|t| *t >= 0);
-        max.map_or(Ok(None), |max| self.offset_for_timestamp(max))
+        let segments = self.segments();
+        let max = segments.iter().map(|s| s.max_timestamp).max().filter(|t| *t >= 0);
+        let found = max.map_or(Ok(None), |max| self.offset_for_timestamp(max))?;
+        if found.is_some() || segments.first().is_none_or(|first| first.base_offset >= self.start) {
+            return Ok(found);
+        }
+        // The segments' own is of a record below the log start, perhaps in the very batch that the log starts in.
+        let mut latest: Option<TimestampOffset> = None;
+        for header in self.headers(self.start) {
+            let header = header?;
+            if header.max_timestamp <= latest.map_or(-1, |l| l.timestamp) {
+                continue;
+            }
+            let found = self.look_into(&header, batch::latest_from)?;
+            latest = found.filter(|f| f.timestamp > latest.map_or(-1, |l| l.timestamp)).or(latest);
+        }
+        Ok(latest)
     }
 
     fn find_record(&self, header: &BatchHeader, timestamp: i64) -> Result<Option<TimestampOffset>, LogError> {
+        self.look_into(header, |batch, from| batch::first_at_or_after(batch, timestamp, from))
+    }
+
+    /// A record of a batch, from the log start on, as (offset, timestamp). Of records that cannot be read, since a producer has
+    /// compressed them and nobody has looked, it is the first, with the largest time.
+    fn look_into(
+        &self,
+        header: &BatchHeader,
+        look: impl FnOnce(&Batch, i64) -> Result<Option<(i64, i64)>, BatchError>,
+    ) -> Result<Option<TimestampOffset>, LogError> {
         let at = |offset, timestamp| TimestampOffset { offset, timestamp, leader_epoch: header.leader_epoch };
         let from = header.base_offset.max(self.start);
         let bytes = self.read(from, header.next_offset(), 0, true)?.bytes.concat().into();
-        match batch::first_at_or_after(&Batch { header: *header, bytes }, timestamp, from) {
+        match look(&Batch { header: *header, bytes }, from) {
             Ok(found) => Ok(found.map(|(offset, timestamp)| at(offset, timestamp))),
-            // What a producer has compressed is kept unread.
             Err(_) if header.compression() != 0 => Ok(Some(at(from, header.max_timestamp))),
             Err(why) => Err(LogError::Corrupt { offset: header.base_offset, why }),
         }

@@ -118,6 +118,11 @@ impl Memory {
         (self.pieces(first..last), len, end)
     }
 
+    pub fn bytes_between(&self, from: i64, below: i64) -> u64 {
+        let between = self.entries.get(self.find(from)..self.find(below)).unwrap_or_default();
+        between.iter().map(|entry| u64::from(entry.size)).sum()
+    }
+
     /// The bytes of these batches, in order: large ones, and one alone, as they are.
     fn pieces(&self, batches: Range<usize>) -> Vec<Bytes> {
         let batches = self.pieces.get(batches).unwrap_or_default();

@@ -47,6 +47,16 @@ impl Budget {
         drop(state);
         Charge { budget: self.clone(), bytes, overdraws: false }
     }
+
+    /// Wakes all that wait, if one of them may go on: each looks again, and some may have been dropped meanwhile.
+    fn wake(&self, mut state: impl std::ops::DerefMut<Target = State>) {
+        if state.waiting.is_empty() || (state.used >= self.limit && state.overdrawn) {
+            return;
+        }
+        let waiting = std::mem::take(&mut state.waiting);
+        drop(state);
+        waiting.iter().for_each(|bell| bell.ring());
+    }
 }
 
 /// What one has taken of a budget; given back when it is dropped.
@@ -65,12 +75,15 @@ impl Charge {
 
     /// Holds `bytes` from now on, whether they are left or not.
     pub fn set(&mut self, bytes: usize) {
+        if bytes == self.bytes {
+            return;
+        }
         let less = bytes < self.bytes;
         let mut state = self.budget.state.lock();
         state.used = state.used.saturating_sub(self.bytes).saturating_add(bytes);
         self.bytes = bytes;
         if less {
-            wake(state);
+            self.budget.wake(state);
         }
     }
 
@@ -110,21 +123,15 @@ impl Charge {
 
 impl Drop for Charge {
     fn drop(&mut self) {
+        if self.bytes == 0 && !self.overdraws {
+            return;
+        }
         let mut state = self.budget.state.lock();
         state.used = state.used.saturating_sub(self.bytes);
-        if self.overdraws {
+        // Seeded: the next one never gets its turn.
+        if self.overdraws && !cfg!(feature = "seeded") {
             state.overdrawn = false;
         }
-        wake(state);
+        self.budget.wake(state);
     }
-}
-
-/// Wakes all that wait: each looks again, and some may have been dropped meanwhile.
-fn wake(mut state: impl std::ops::DerefMut<Target = State>) {
-    if state.waiting.is_empty() {
-        return;
-    }
-    let waiting = std::mem::take(&mut state.waiting);
-    drop(state);
-    waiting.iter().for_each(|bell| bell.ring());
 }

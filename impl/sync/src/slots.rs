@@ -22,7 +22,7 @@ impl<H, T> Default for Slots<H, T> {
     }
 }
 
-impl<H: Clone, T: Clone> Slots<H, T> {
+impl<H: Clone, T> Slots<H, T> {
     /// Place `slot` has its outcome at once.
     pub fn set(&self, slot: usize, outcome: T) {
         self.state.lock().set(slot, outcome);
@@ -74,9 +74,9 @@ impl<H: Clone, T: Clone> Slots<H, T> {
         }
     }
 
-    /// The outcome of a place, if it is there.
-    pub fn outcome(&self, slot: usize) -> Option<T> {
-        self.state.lock().outcomes.get(slot).cloned().flatten()
+    /// Takes the outcome of a place, if it is there.
+    pub fn take(&self, slot: usize) -> Option<T> {
+        self.state.lock().outcomes.get_mut(slot)?.take()
     }
 }
 

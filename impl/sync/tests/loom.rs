@@ -112,7 +112,7 @@ fn a_produce_is_answered_when_its_last_partition_is() {
             })
             .collect();
         block_on(slots.complete());
-        assert_eq!((slots.outcome(0), slots.outcome(1)), (Some(11), Some(21)));
+        assert_eq!((slots.take(0), slots.take(1)), (Some(11), Some(21)));
         partitions.into_iter().for_each(|p| p.join().unwrap());
     });
 }
@@ -150,7 +150,6 @@ fn what_is_given_back_wakes_who_waits_for_room() {
 
 /// Three that all want more than there is left: with the overdraft each comes to its end.
 #[test]
-#[cfg(not(feature = "seeded"))]
 fn a_budget_that_is_used_up_lets_one_after_the_other_go_on() {
     explore("a_budget_that_is_used_up_lets_one_after_the_other_go_on", "deadlock", || {
         let budget = Budget::new(2, true);

@@ -7,7 +7,7 @@ mod admit;
 mod records;
 
 pub use admit::{Admission, NotAdmitted, admit, sent};
-pub use records::{Record, build, first_at_or_after, records};
+pub use records::{Record, build, first_at_or_after, latest_from, records};
 
 use bytes::Bytes;
 

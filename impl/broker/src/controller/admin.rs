@@ -1,5 +1,7 @@
 //! What administrators ask of the controller: elections, reassignments, configurations.
 
+use std::collections::BTreeMap;
+
 use bellwether_core::{ConfigChange, Decision, ElectionType, TopicError};
 use bellwether_trace::TopicPartition;
 use bellwether_wire::messages::{
@@ -140,7 +142,7 @@ impl ControllerNode {
     ) -> IncrementalAlterConfigsResponse {
         use messages::incremental_alter_configs_response::AlterConfigsResourceResponse;
         let mut response = IncrementalAlterConfigsResponse::default();
-        let all: Vec<_> = request.resources.iter().map(|r| (r.resource_type, r.resource_name.as_str())).collect();
+        let all = named(request.resources.iter().map(|r| (r.resource_type, r.resource_name.as_str())));
         for resource in &request.resources {
             let change = |config: &messages::incremental_alter_configs_request::AlterableConfig| {
                 let name = config.name.to_string();
@@ -176,7 +178,7 @@ impl ControllerNode {
     pub(crate) fn alter_configs(&self, request: &AlterConfigsRequest) -> AlterConfigsResponse {
         use messages::alter_configs_response::AlterConfigsResourceResponse;
         let mut response = AlterConfigsResponse::default();
-        let all: Vec<_> = request.resources.iter().map(|r| (r.resource_type, r.resource_name.as_str())).collect();
+        let all = named(request.resources.iter().map(|r| (r.resource_type, r.resource_name.as_str())));
         for resource in &request.resources {
             let config = |config: &messages::alter_configs_request::AlterableConfig| match &config.value {
                 Some(value) => Ok((config.name.to_string(), value.to_string())),
@@ -256,10 +258,19 @@ fn null_value(name: &str) -> String {
     format!("Null value not supported for : {name}")
 }
 
+/// How often each resource is named in a request.
+type Named<'a> = BTreeMap<(i8, &'a str), usize>;
+
+fn named<'a>(resources: impl Iterator<Item = (i8, &'a str)>) -> Named<'a> {
+    let mut named = BTreeMap::new();
+    resources.for_each(|resource| *named.entry(resource).or_default() += 1);
+    named
+}
+
 /// What is wrong with a resource as such (`ConfigAdminManager.preprocess`). Only topics can be altered here.
-fn check_resource(kind: i8, name: &str, all: &[(i8, &str)], configs: impl FnOnce() -> String) -> Result<(), Refused> {
+fn check_resource(kind: i8, name: &str, all: &Named<'_>, configs: impl FnOnce() -> String) -> Result<(), Refused> {
     let refuse = |message: String| Err((ResponseError::InvalidRequest, Some(message)));
-    if all.iter().filter(|other| **other == (kind, name)).count() > 1 {
+    if all.get(&(kind, name)).is_some_and(|times| *times > 1) {
         return refuse("Each resource must appear at most once.".to_owned());
     }
     match kind {

@@ -37,6 +37,7 @@ impl ControllerNode {
         let outcome = self.decide(|c, _| c.create_topics(topics, request.validate_only));
         let mut response = CreateTopicsResponse::default();
         let mut outcomes = outcome.map(Vec::into_iter);
+        let described: Vec<_> = self.config.described().collect();
         for topic in &request.topics {
             let mut result = CreatableTopicResult::default();
             result.name = topic.name.clone();
@@ -51,7 +52,7 @@ impl ControllerNode {
                         result.num_partitions = created.num_partitions;
                         result.replication_factor = created.replication_factor;
                         // All that is in force, as far as this node's own configuration tells (KIP-525).
-                        let entries = topic_entries(&self.config, &created.configs).into_iter();
+                        let entries = topic_entries(&self.config, &described, &created.configs).into_iter();
                         let config = |entry: DescribeConfigsResourceResult| {
                             let mut config = CreatableTopicConfigs::default();
                             (config.name, config.value) = (entry.name, entry.value);
@@ -140,12 +141,12 @@ impl ControllerNode {
     pub(crate) fn create_partitions(&self, request: &CreatePartitionsRequest) -> CreatePartitionsResponse {
         use messages::create_partitions_response::CreatePartitionsTopicResult;
         let mut response = CreatePartitionsResponse::default();
-        let mut answered = std::collections::BTreeSet::new();
+        let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+        request.topics.iter().for_each(|topic| *counts.entry(topic.name.as_str()).or_default() += 1);
         for topic in &request.topics {
-            if !answered.insert(topic.name.to_string()) {
-                continue;
-            }
-            let twice = request.topics.iter().filter(|other| other.name == topic.name).count() > 1;
+            // The first of a name answers for all.
+            let Some(count) = counts.remove(topic.name.as_str()) else { continue };
+            let twice = count > 1;
             let outcome = if twice {
                 Err((ResponseError::InvalidRequest, Some("Duplicate topic name.".to_owned())))
             } else {

@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
 
 use crate::broker::Broker;
-use crate::controller::wall_ms;
+use crate::clock::wall_ms;
 use crate::replica::{Replica, token};
 
 /// So much is read at once while loading.

@@ -22,5 +22,6 @@ impl Partition {
         fx.push(Effect::Follow { leader: None });
         fx.push(Effect::LogGrew);
         fx.push(Effect::HighWatermarkMoved);
+        fx.push(Effect::LowWatermarkMoved);
     }
 }

@@ -33,7 +33,7 @@ impl Partition {
     }
 
     /// Takes the response to `request` in: event `fetched`. Batch `i` of it is appended by an [`Effect::Append`] of index `i`.
-    /// After an [`Effect::Truncate`] the shell calls [`Partition::rebuild_producers`].
+    /// After an [`Effect::Truncate`] the shell calls [`Partition::restore_producers`].
     ///
     /// OFFSET_OUT_OF_RANGE with a log start above the end of this log: it is emptied, and begins anew there
     /// (`AbstractFetcherThread.fetchOffsetAndTruncate`).
@@ -55,6 +55,8 @@ impl Partition {
             FetchEffect::Ignored
         } else if answer.error == ErrorCode::OffsetOutOfRange.code() && answer.log_start > self.log_end {
             epochs_changed = self.begin_anew(answer.log_start, fx);
+            // Consumers that wait below are to be told.
+            shown = true;
             FetchEffect::BegunAnew
         } else if answer.error != 0 {
             FetchEffect::Ignored

@@ -403,6 +403,36 @@ fn a_record_is_found_by_its_time() {
     }
 }
 
+#[test]
+fn the_largest_timestamp_is_of_a_record_that_is_not_deleted() {
+    for mut log in [Log::memory(LogConfig::default()), Log::open(dir().path(), LogConfig::default()).expect("opens").0]
+    {
+        log.append(&batch(3, 5, 500), 0, 1).expect("appends");
+        log.append(&batch(3, 5, 100), 3, 1).expect("appends");
+        log.append(&batch(3, 5, 100), 6, 1).expect("appends");
+        let max = |log: &Log| log.max_timestamp().expect("reads").map(|f| (f.offset, f.timestamp));
+        assert_eq!(max(&log), Some((2, 502)));
+        for (start, found) in [(2, (2, 502)), (3, (5, 102)), (6, (8, 102)), (7, (8, 102))] {
+            log.advance_start(start).expect("advances");
+            assert_eq!(max(&log), Some(found), "from {start} on");
+        }
+    }
+}
+
+#[test]
+fn the_bytes_between_two_offsets_are_those_that_a_read_finds() {
+    for mut log in [Log::memory(SMALL), open(&dir()).0] {
+        for at in 0..12 {
+            log.append(&batch(3, 5 + at as usize, 0), at * 3, 1).expect("appends");
+        }
+        assert!(log.segments().len() > 2);
+        for (from, below) in [(0, 36), (0, 0), (3, 9), (4, 9), (7, 30), (33, 36), (36, 36)] {
+            let read = log.read(from, below, usize::MAX >> 1, true).expect("reads");
+            assert_eq!(log.bytes_between(from, below).expect("reads"), read.len as u64, "{from} to {below}");
+        }
+    }
+}
+
 mod kafka;
 mod properties;
 

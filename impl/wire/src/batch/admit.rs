@@ -98,12 +98,14 @@ pub fn sent(records: Option<Bytes>, max_bytes: usize) -> Result<Batch, NotAdmitt
     }
     // Before the CRC: a batch that is too large is not worth summing up.
     check_size(&header, max_bytes)?;
-    let mut batches = super::split(&records, true)?.into_iter();
-    match (batches.next(), batches.next()) {
-        (Some(batch), None) if !batch.header.is_control() => Ok(batch),
-        (Some(_), None) => refuse(ResponseError::InvalidRecord, "clients do not write control records"),
-        _ => refuse(ResponseError::InvalidRecord, "the partition does not have exactly one record batch"),
+    if records.len() > header.size() {
+        return refuse(ResponseError::InvalidRecord, "the partition does not have exactly one record batch");
     }
+    let header = super::validate(&records)?;
+    if header.is_control() {
+        return refuse(ResponseError::InvalidRecord, "clients do not write control records");
+    }
+    Ok(Batch { header, bytes: records })
 }
 
 fn check_size(header: &BatchHeader, max_bytes: usize) -> Result<(), NotAdmitted> {
@@ -161,11 +163,21 @@ fn is_out_of_range(topic: &Admission, timestamp: i64, now: i64) -> bool {
     age > i128::from(topic.before_max_ms) || -age > i128::from(topic.after_max_ms)
 }
 
+/// So many records are named one by one where a batch is refused: an answer is not to be many times the request.
+const MAX_BLAMED: usize = 100;
+
 /// Looks at each record of an uncompressed payload; the largest timestamp.
 fn walk(header: &BatchHeader, payload: &[u8], topic: &Admission, now: i64) -> Result<i64, NotAdmitted> {
     let mut rest = payload;
     let mut latest = NO_TIMESTAMP;
     let mut blamed: Vec<(i32, String)> = Vec::new();
+    let mut refused = 0;
+    let mut blame = |index: i32, why: &dyn Fn() -> String| {
+        refused += 1;
+        if blamed.len() < MAX_BLAMED {
+            blamed.push((index, why()));
+        }
+    };
     let mut error = ResponseError::InvalidRecord;
     for index in 0..header.record_count {
         let record = Sketch::take(&mut rest).ok_or(BatchError::Record)?;
@@ -180,26 +192,26 @@ fn walk(header: &BatchHeader, payload: &[u8], topic: &Admission, now: i64) -> Re
         };
         latest = latest.max(timestamp);
         if topic.compacted && !record.has_key {
-            blamed.push((index, "a compacted topic takes no record without a key".to_owned()));
+            blame(index, &|| "a compacted topic takes no record without a key".to_owned());
         } else if !topic.append_time && timestamp != NO_TIMESTAMP {
             if is_out_of_range(topic, timestamp, now) {
                 error = ResponseError::InvalidTimestamp;
                 let (from, to) = (now.saturating_sub(topic.before_max_ms), now.saturating_add(topic.after_max_ms));
-                blamed.push((index, format!("timestamp {timestamp} is not within [{from}, {to}]")));
+                blame(index, &|| format!("timestamp {timestamp} is not within [{from}, {to}]"));
             }
         } else if header.is_log_append_time() {
             error = ResponseError::InvalidTimestamp;
-            blamed.push((index, "only a broker sets the timestamp type LogAppendTime".to_owned()));
+            blame(index, &|| "only a broker sets the timestamp type LogAppendTime".to_owned());
         }
     }
     if !rest.is_empty() {
         return Err(BatchError::Record.into());
     }
-    if blamed.is_empty() {
+    if refused == 0 {
         return Ok(latest);
     }
     let what = if error == ResponseError::InvalidTimestamp { "timestamp" } else { "form" };
-    let message = format!("{} records of the batch are refused for their {what}", blamed.len());
+    let message = format!("{refused} records of the batch are refused for their {what}");
     Err(NotAdmitted { error, message, records: blamed })
 }
 

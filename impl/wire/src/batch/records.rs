@@ -146,10 +146,34 @@ fn nullable(batch: &Batch, body: &mut &[u8]) -> Result<Option<Bytes>, BatchError
 /// The first record at offset `from` or above whose timestamp is `timestamp` or later, as (offset, timestamp); `None` if there is none. Compressed records are
 /// decompressed, up to [`MAX_DECOMPRESSED`] bytes. In a batch that bears the time of its append every record has that time.
 pub fn first_at_or_after(batch: &Batch, timestamp: i64, from: i64) -> Result<Option<(i64, i64)>, BatchError> {
+    let mut first = None;
+    each_from(batch, from, |offset, found| {
+        first = (found >= timestamp).then_some((offset, found));
+        first.is_none()
+    })?;
+    Ok(first)
+}
+
+/// The first of the records at offset `from` or above with the largest timestamp of these, as (offset, timestamp), likewise.
+pub fn latest_from(batch: &Batch, from: i64) -> Result<Option<(i64, i64)>, BatchError> {
+    let mut latest: Option<(i64, i64)> = None;
+    each_from(batch, from, |offset, found| {
+        if latest.is_none_or(|(_, latest)| found > latest) {
+            latest = Some((offset, found));
+        }
+        true
+    })?;
+    Ok(latest)
+}
+
+/// Shows the offsets and timestamps of the records at `from` or above, while `look` wants more.
+fn each_from(batch: &Batch, from: i64, mut look: impl FnMut(i64, i64) -> bool) -> Result<(), BatchError> {
     let header = &batch.header;
     if header.is_log_append_time() {
-        let found = header.max_timestamp >= timestamp && header.next_offset() > from;
-        return Ok(found.then_some((header.base_offset.max(from), header.max_timestamp)));
+        if header.next_offset() > from {
+            look(header.base_offset.max(from), header.max_timestamp);
+        }
+        return Ok(());
     }
     let payload = batch.bytes.get(HEADER_LEN..).ok_or(BatchError::Truncated)?;
     let plain = match header.compression() {
@@ -161,11 +185,11 @@ pub fn first_at_or_after(batch: &Batch, timestamp: i64, from: i64) -> Result<Opt
         let record = Sketch::take(&mut rest).ok_or(BatchError::Record)?;
         let found = header.base_timestamp.wrapping_add(record.timestamp_delta);
         let offset = header.base_offset.saturating_add(i64::from(record.offset_delta));
-        if found >= timestamp && offset >= from {
-            return Ok(Some((offset, found)));
+        if offset >= from && !look(offset, found) {
+            break;
         }
     }
-    Ok(None)
+    Ok(())
 }
 
 /// As much of a record as can be told without a copy.

@@ -42,6 +42,7 @@ fn a_replica_whose_topic_is_deleted_deletes_its_log_and_tells_whoever_waits() {
         Effect::Follow { leader: None },
         Effect::LogGrew,
         Effect::HighWatermarkMoved,
+        Effect::LowWatermarkMoved,
     ] {
         assert!(rest.contains(&effect), "{effect:?}");
     }

@@ -175,3 +175,10 @@ fn a_partition_has_one_batch_that_begins_at_zero() {
     let control = forged(&plain(&[NOW]), 22, &[0x20]);
     assert_eq!(reason(Some(control), 1000), Err(ResponseError::InvalidRecord));
 }
+
+#[test]
+fn a_refusal_names_some_of_many_records() {
+    let topic = Admission { before_max_ms: 10, after_max_ms: 10, ..Admission::default() };
+    let refused = error(admit(plain(&[0; 500]), &topic, NOW));
+    assert_eq!((refused.0, refused.1.len()), (ResponseError::InvalidTimestamp, MAX_BLAMED));
+}
