@@ -402,7 +402,7 @@ async fn nobody_produces_to_the_offsets_topic() {
     let (error, _) = client.produce("__consumer_offsets", 0, -1, values(&["x"])).await;
     assert_eq!(ResponseError::try_from_code(error), Some(ResponseError::InvalidTopicException));
     // From version 13 on a request has the topic's id only.
-    let named = MetadataRequestTopic::default().with_name(Some(common::name("__consumer_offsets")));
+    let named = MetadataRequestTopic::default().with_name(Some(name("__consumer_offsets")));
     let request = MetadataRequest::default().with_topics(Some(vec![named]));
     let ResponseKind::Metadata(metadata) = client.call(12, request).await else { panic!() };
     let data = PartitionProduceData::default().with_records(Some(values(&["x"])));
