@@ -17,6 +17,7 @@ use messages::describe_producers_response::{PartitionResponse, ProducerState, To
 use tokio::time::Instant;
 
 use crate::broker::Broker;
+use crate::metadata::INTERNAL_TOPICS;
 use crate::replica::Replica;
 
 /// The low watermark of an answer with an error.
@@ -65,7 +66,8 @@ impl Deletions {
     }
 }
 
-/// DeleteRecords (KIP-107): answered when every replica that is alive has deleted them too, or the time is over.
+/// DeleteRecords (KIP-107): answered when every replica that is alive has deleted them too, or the time is over. INVALID_TOPIC_EXCEPTION for
+/// what Kafka keeps for itself.
 pub(crate) async fn delete_records(broker: &Broker, request: &DeleteRecordsRequest) -> DeleteRecordsResponse {
     let deadline = Instant::now() + Duration::from_millis(u64::try_from(request.timeout_ms).unwrap_or(0));
     let mut deletions = Deletions { all: Vec::new(), bell: Arc::new(Bell::new()) };
@@ -73,6 +75,9 @@ pub(crate) async fn delete_records(broker: &Broker, request: &DeleteRecordsReque
         for partition in &asked.partitions {
             let index = partition.partition_index;
             let begun = broker.replica_by_name(&asked.name, index).and_then(|replica| {
+                if INTERNAL_TOPICS.contains(&asked.name.as_str()) {
+                    return Err(ResponseError::InvalidTopicException);
+                }
                 let wanted = replica.delete_records(partition.offset)?;
                 Ok((replica, wanted))
             });

@@ -150,6 +150,14 @@ async fn a_compacted_topic_keeps_its_records_and_wants_keys() {
         let keyed = batch::build(&[record(Some("k"), "v", 1000)], -1, -1, -1);
         assert_eq!(client.produce("t", 0, 1, keyed).await, (0, i));
     }
+    let own = delete(&client, "__consumer_offsets", 1000, &[(0, 0)]).await;
+    assert_eq!(own, [(-1, ResponseError::UnknownTopicOrPartition.code())], "there are no groups here");
+    assert_eq!(client.create("__consumer_offsets", 1, 1).await, 0);
+    until("it is refused", async || {
+        let own = delete(&client, "__consumer_offsets", 1000, &[(0, 0)]).await;
+        (own == [(-1, ResponseError::InvalidTopicException.code())]).then_some(())
+    })
+    .await;
     let mixed = batch::build(&[record(Some("k"), "v", 1000), record(None, "v", 1000)], -1, -1, -1);
     let refused = produced(&client, 9, "t", mixed.clone()).await;
     assert_eq!((refused.error_code, refused.base_offset), (ResponseError::InvalidRecord.code(), -1));
