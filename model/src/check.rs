@@ -14,7 +14,7 @@ use crate::replication::scopes::Scope;
 use crate::replication::{self, Replication};
 
 /// The models there are.
-pub const MODELS: &[&str] = &[Replication::NAME, Groups::NAME];
+pub const MODELS: &[&str] = &[replication::NAME, groups::NAME];
 
 /// What has to be known of a model to check it.
 trait Checked: Explore + Sync + Sized {
@@ -43,9 +43,9 @@ trait Checked: Explore + Sync + Sized {
 }
 
 macro_rules! checked {
-    ($model:ty, $name:literal, $convergence:expr, $module:ident) => {
+    ($model:ty, $convergence:expr, $module:ident) => {
         impl Checked for $model {
-            const NAME: &'static str = $name;
+            const NAME: &'static str = $module::NAME;
             const CONVERGENCE: Invariant = $convergence;
             const KEYS: &'static [&'static str] = $module::bounds::Bound::KEYS;
             type Bound = $module::bounds::Bound;
@@ -84,8 +84,8 @@ macro_rules! checked {
     };
 }
 
-checked!(Replication, "replication", Invariant::Convergence, replication);
-checked!(Groups, "groups", Invariant::GroupsConvergence, groups);
+checked!(Replication, Invariant::Convergence, replication);
+checked!(Groups, Invariant::GroupsConvergence, groups);
 
 /// What is expected of a model without a rule.
 #[derive(Clone, PartialEq, Debug)]

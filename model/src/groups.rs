@@ -13,7 +13,7 @@ pub mod step;
 
 pub use action::{Action, Call, Config, Target};
 pub use bounds::Bound;
-pub use model::Groups;
+pub use model::{Groups, NAME};
 pub use state::{
     Batch, Client, Committed, Group, Late, Letter, MEMBERS, Member, MemberId, PARTITIONS, Phase, Reply, Said, Set,
     Stage, State, Status, Used,

@@ -18,7 +18,7 @@ pub use action::{Acks, Action, Budget, Config, Noted, Refusal, Rules};
 pub use bounds::Bound;
 pub use describe::{describe, error_name};
 pub use log::{Epoch, EpochRuns, Log, Offset, PackedLog, Record};
-pub use model::{Packed, Replication};
+pub use model::{NAME, Packed, Replication};
 pub use producers::{Batch, Sent, Verdict};
 pub use properties::{holds, promised, violations};
 pub use state::{

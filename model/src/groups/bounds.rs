@@ -173,7 +173,7 @@ impl Bound {
             Invariant::RecordSkipped => self.records > 0 && self.commit_first && self.crashes > 0,
             _ => false,
         };
-        Invariant::ALL.iter().copied().filter(|i| i.model() == super::model::NAME && applies(i)).collect()
+        Invariant::ALL.iter().copied().filter(|i| i.model() == super::NAME && applies(i)).collect()
     }
 }
 

@@ -304,6 +304,6 @@ impl Bound {
             }
             _ => false,
         };
-        Invariant::ALL.iter().copied().filter(|i| i.model() == "replication" && applies(i)).collect()
+        Invariant::ALL.iter().copied().filter(|i| i.model() == super::NAME && applies(i)).collect()
     }
 }

@@ -17,6 +17,9 @@ use super::step::{self, Departure, alter_decision, high_watermark_limit};
 use super::{normal, pack, properties};
 use crate::engine::Explore;
 
+/// The model's name.
+pub const NAME: &str = "replication";
+
 /// A state as the checker keeps it.
 pub type Packed = State<PackedLog>;
 
