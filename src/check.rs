@@ -5,9 +5,10 @@ use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use bellwether_model::bound;
 use bellwether_model::check::{self, Mutants, Report, Request, Verdict};
 use bellwether_model::groups;
-use bellwether_model::replication::bounds::{self, Bound};
+use bellwether_model::replication::Bound;
 use bellwether_model::replication::scopes;
 use bellwether_trace::Rule;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -200,7 +201,7 @@ fn write_human(out: &mut String, report: &Report, request: &Request, elapsed: Du
 }
 
 fn write_model(out: &mut String, model: &check::ModelReport, distinct: u64) -> std::fmt::Result {
-    writeln!(out, "{}: {}", model.model, bounds::line(&model.bound))?;
+    writeln!(out, "{}: {}", model.model, bound::line(&model.bound))?;
     let (generated, depth) = (model.generated.unwrap_or(0), model.depth.unwrap_or(0));
     let memory = model.peak_bytes.unwrap_or(0) as f64 / f64::from(1 << 20);
     let complete = match model.cut {
@@ -249,7 +250,7 @@ fn write_mutants(out: &mut String, model: &check::ModelReport, steps: bool) -> s
             (None, None) if m.complete => "NOTHING",
             (None, None) => "unknown",
         };
-        let bound = bounds::line(&m.bound);
+        let bound = bound::line(&m.bound);
         writeln!(out, "{:<34} {breaks:<36} {:>5} {:>9} {:>7.2}  {bound}", m.rule, m.depth, m.distinct, m.seconds)?;
         if let Some(why) = m.explained.as_ref() {
             writeln!(out, "    {why}")?;

@@ -13,8 +13,9 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::bound::Value;
 use crate::engine::{Options, Progress, explore};
-use crate::replication::bounds::{Bound, Value};
+use crate::replication::bounds::Bound;
 use crate::replication::{Acks, Noted};
 
 pub use consumers::{Fault, Reading, ReadingRow, derive_readings};

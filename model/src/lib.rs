@@ -1,5 +1,6 @@
 //! Kafka's protocols as Stateright models, and the engine that explores them exhaustively.
 
+pub mod bound;
 pub mod check;
 pub mod engine;
 pub mod groups;

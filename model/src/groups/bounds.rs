@@ -1,12 +1,10 @@
 //! Bounds: how many members, partitions and records, and how much may go wrong.
 
-use std::collections::BTreeMap;
-
 use bellwether_trace::{Invariant, Kind};
 
 use super::action::{Config, Rules};
 use super::state::{MEMBERS, PARTITIONS};
-use crate::replication::bounds::Value;
+use crate::bound::fields;
 
 /// Limits of an exploration. What heals is never limited: heartbeats, joining again, commits, a failover's end.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -69,31 +67,6 @@ pub const NOTHING: Bound = Bound {
     retention: 0,
 };
 
-macro_rules! fields {
-    ($($key:literal $field:ident $variant:ident;)*) => {
-        impl Bound {
-            /// The names under which a bound is given and reported.
-            pub const KEYS: &[&str] = &[$($key),*];
-
-            /// The bound as names and values.
-            pub fn values(&self) -> BTreeMap<&'static str, Value> {
-                BTreeMap::from([$(($key, Value::$variant(self.$field))),*])
-            }
-
-            /// Sets one value. The message says what is wrong with it.
-            pub fn set(&mut self, key: &str, value: &str) -> Result<(), String> {
-                match key {
-                    $($key => {
-                        self.$field = value.parse().map_err(|_| format!("{key}: '{value}' is not a value that it can have"))?
-                    })*
-                    _ => return Err(format!("no bound '{key}'; there are {}", Self::KEYS.join(", "))),
-                }
-                Ok(())
-            }
-        }
-    };
-}
-
 fields! {
     "consumer" consumer Switch;
     "members" members Count;
@@ -147,6 +120,8 @@ impl Bound {
             Err("uncommitted: 1 or 2".to_owned())
         } else if self.timeouts > 0 && self.consumer {
             Err("timeouts: of the classic protocol only; with KIP-848 they are among the expiries".to_owned())
+        } else if self.retention > 15 {
+            Err("retention: at most 15".to_owned())
         } else if epochs > 14 {
             Err(format!(
                 "joins + leaves + crashes + failovers + 2 (expiries + timeouts + lost + late) may reach {epochs} epochs, more \
@@ -180,6 +155,7 @@ impl Bound {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::bound::Value;
 
     #[test]
     fn every_key_is_read_and_written_and_nonsense_is_refused() {
@@ -199,8 +175,25 @@ mod tests {
             Bound { uncommitted: 3, ..NOTHING },
             Bound { timeouts: 1, ..NOTHING },
             Bound { joins: 15, ..NOTHING },
+            Bound { retention: 16, ..NOTHING },
         ] {
             assert!(wrong.check().is_err(), "{wrong:?}");
         }
+    }
+
+    #[test]
+    fn counts_that_no_sum_could_hold_are_refused() {
+        let mut bound = NOTHING;
+        for large in ["256", "2147483648", "99999999999"] {
+            assert_eq!(bound.set("expiries", large), Err(format!("expiries: '{large}' is too large, at most 255")));
+        }
+        assert_eq!(bound, NOTHING);
+        for key in Bound::KEYS {
+            let largest = if matches!(NOTHING.values()[key], Value::Switch(_)) { "true" } else { "255" };
+            bound.set(key, largest).unwrap();
+        }
+        assert!(bound.check().is_err());
+        assert!(bound.set("joins", "-1").unwrap_err().contains("not a number"));
+        assert!(bound.set("orderly", "1").unwrap_err().contains("neither true nor false"));
     }
 }

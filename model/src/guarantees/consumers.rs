@@ -9,10 +9,10 @@ use serde::Serialize;
 use stateright::{Expectation, Model, Property};
 
 use super::{Exploration, Limits, Witness};
+use crate::bound;
 use crate::engine::{Explore, Options, Progress, explore};
 use crate::groups::bounds::NOTHING;
 use crate::groups::{Action, Bound, Groups, State, properties};
-use crate::replication::bounds;
 
 /// What goes wrong.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
@@ -295,7 +295,7 @@ pub(super) fn write(out: &mut String, rows: &[ReadingRow]) -> std::fmt::Result {
         for row in of {
             writeln!(out, "- {row}")?;
         }
-        writeln!(out, "\nBound: `{}`.\n\n```text\n{}```", bounds::line(&witness.bound), witness.numbered())?;
+        writeln!(out, "\nBound: `{}`.\n\n```text\n{}```", bound::line(&witness.bound), witness.numbered())?;
     }
     Ok(())
 }

@@ -3,8 +3,8 @@
 use std::fmt::Write as _;
 
 use super::{Election, Exploration, Question, Row, Setting, Table, Witness};
+use crate::bound;
 use crate::replication::Acks;
-use crate::replication::bounds;
 
 impl Election {
     /// In words.
@@ -193,7 +193,7 @@ fn write_page(out: &mut String, table: &Table) -> std::fmt::Result {
         for of in rows {
             writeln!(out, "- {of}")?;
         }
-        writeln!(out, "\nBound: `{}`.\n\n```text\n{}```", bounds::line(&witness.bound), witness.numbered())?;
+        writeln!(out, "\nBound: `{}`.\n\n```text\n{}```", bound::line(&witness.bound), witness.numbered())?;
     }
     write_exhausted(out, table)?;
     super::consumers::write(out, &table.consumers)
@@ -238,7 +238,7 @@ fn write_exhausted(out: &mut String, table: &Table) -> std::fmt::Result {
             writeln!(out, "\n{name}: {states} states\n\n| bound | distinct states | depth |\n|---|---|---|")?;
             for e in explored {
                 let cut = if e.exhausted { "" } else { ", not exhausted" };
-                writeln!(out, "| `{}` | {}{cut} | {} |", bounds::line(&e.bound), e.distinct, e.depth)?;
+                writeln!(out, "| `{}` | {}{cut} | {} |", bound::line(&e.bound), e.distinct, e.depth)?;
             }
         }
     }

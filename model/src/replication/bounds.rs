@@ -1,13 +1,12 @@
 //! Bounds: how many brokers and records, and how much may go wrong. Several small ones tell more than one large one.
 
-use std::collections::BTreeMap;
-
 use bellwether_trace::{Invariant, Kind};
 
 use super::action::{Acks, Budget, Config, Noted, Rules};
 use super::log::PackedLog;
 use super::producers::WINDOW;
 use super::state::MAX_BROKERS;
+use crate::bound::fields;
 
 /// Limits of an exploration. Healing (restart, registration, unfencing, ISR growth, fetching) is never limited.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -110,52 +109,6 @@ pub const NOTHING: Bound = Bound {
     follower_reads: false,
     stale: 0,
 };
-
-/// A value of a bound, as it is written: a number or a switch.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, serde::Serialize)]
-#[serde(untagged)]
-pub enum Value {
-    /// How many.
-    Count(u32),
-    /// Whether.
-    Switch(bool),
-}
-
-/// A bound on one line. What is off or zero goes without saying.
-pub fn line(values: &BTreeMap<&'static str, Value>) -> String {
-    let said = values.iter().filter_map(|(key, value)| match value {
-        Value::Count(0) | Value::Switch(false) => None,
-        Value::Count(1) if ["batch", "producers", "in-flight", "uncommitted"].contains(key) => None,
-        Value::Count(n) => Some(format!("{key}={n}")),
-        Value::Switch(true) => Some((*key).to_owned()),
-    });
-    said.collect::<Vec<_>>().join(" ")
-}
-
-macro_rules! fields {
-    ($($key:literal $field:ident $variant:ident;)*) => {
-        impl Bound {
-            /// The names under which a bound is given and reported.
-            pub const KEYS: &[&str] = &[$($key),*];
-
-            /// The bound as names and values.
-            pub fn values(&self) -> BTreeMap<&'static str, Value> {
-                BTreeMap::from([$(($key, Value::$variant(self.$field))),*])
-            }
-
-            /// Sets one value. The message says what is wrong with it.
-            pub fn set(&mut self, key: &str, value: &str) -> Result<(), String> {
-                match key {
-                    $($key => {
-                        self.$field = value.parse().map_err(|_| format!("{key}: '{value}' is not a value that it can have"))?
-                    })*
-                    _ => return Err(format!("no bound '{key}'; there are {}", Self::KEYS.join(", "))),
-                }
-                Ok(())
-            }
-        }
-    };
-}
 
 fields! {
     "brokers" brokers Count;
@@ -305,5 +258,28 @@ impl Bound {
             _ => false,
         };
         Invariant::ALL.iter().copied().filter(|i| i.model() == super::NAME && applies(i)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bound::Value;
+
+    #[test]
+    fn counts_that_no_sum_could_hold_are_refused() {
+        let mut bound = NOTHING;
+        for large in ["256", "1073741824", "99999999999"] {
+            assert_eq!(bound.set("shutdowns", large), Err(format!("shutdowns: '{large}' is too large, at most 255")));
+        }
+        assert_eq!(bound, NOTHING);
+        for key in Bound::KEYS {
+            let largest = if matches!(NOTHING.values()[key], Value::Switch(_)) { "true" } else { "255" };
+            bound.set(key, largest).unwrap();
+            assert!(matches!(bound.values()[key], Value::Switch(true) | Value::Count(255)), "{key}");
+        }
+        assert!(bound.check().is_err());
+        // Whatever a bound says, what follows from it can be reckoned.
+        assert!(!bound.properties().is_empty());
     }
 }
