@@ -5,6 +5,7 @@
 //! engine expands a level in parallel and inserts its states in a fixed order, so one thread and several give the same
 //! answer. A state is known by a 64-bit fingerprint; paths are kept as parent and action index.
 
+mod asked;
 mod search;
 mod visited;
 
@@ -12,6 +13,7 @@ use std::time::Duration;
 
 use stateright::Model;
 
+pub use asked::{Ask, Asked, Unjudged};
 pub use search::explore;
 
 /// The conditions of all invariants of the registry, in its order: `condition::<0>`, `condition::<1>`, and so on. The array's

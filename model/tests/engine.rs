@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use bellwether_model::engine::{Cut, Explore, Options, Outcome, explore};
+use bellwether_model::engine::{Asked, Cut, Explore, Options, Outcome, Unjudged, explore};
+use bellwether_model::replication::Replication;
 use bellwether_model::replication::bounds::{Bound, NOTHING};
 use bellwether_model::replication::scopes::BASE;
-use bellwether_model::replication::{Action, Replication};
 use bellwether_trace::Rule;
 use stateright::{Checker, Model, Property};
 
@@ -16,6 +16,8 @@ struct Counters {
     down: bool,
     /// Whether being at the limit is a way to be done.
     done: bool,
+    /// The boundary: sums above it are not looked at.
+    most: u8,
 }
 
 impl Model for Counters {
@@ -40,6 +42,10 @@ impl Model for Counters {
     fn next_state(&self, (a, b): &(u8, u8), (which, by): (bool, i8)) -> Option<(u8, u8)> {
         let moved = |n: u8| if by > 0 { n + 1 } else { 0 };
         Some(if which { (*a, moved(*b)) } else { (moved(*a), *b) })
+    }
+
+    fn within_boundary(&self, (a, b): &(u8, u8)) -> bool {
+        a + b <= self.most
     }
 
     fn properties(&self) -> Vec<Property<Self>> {
@@ -88,7 +94,7 @@ impl Explore for Counters {
     }
 }
 
-const TOY: Counters = Counters { limit: 6, down: false, done: true };
+const TOY: Counters = Counters { limit: 6, down: false, done: true, most: u8::MAX };
 
 fn plain() -> Options {
     Options { threads: 1, symmetry: false, ..Options::default() }
@@ -99,27 +105,25 @@ fn a_toy_has_as_many_states_as_stateright_counts() {
     let ours = explore(&TOY, &plain(), None);
     assert_eq!((ours.distinct, ours.depth, ours.cut), (49, 12, None));
     // Stateright stops when all is discovered: give it something that never is.
-    struct Bare(Counters);
-    impl Model for Bare {
-        type State = (u8, u8);
-        type Action = (bool, i8);
-        fn init_states(&self) -> Vec<(u8, u8)> {
-            self.0.init_states()
-        }
-        fn actions(&self, s: &(u8, u8), out: &mut Vec<(bool, i8)>) {
-            self.0.actions(s, out);
-        }
-        fn next_state(&self, s: &(u8, u8), a: (bool, i8)) -> Option<(u8, u8)> {
-            self.0.next_state(s, a)
-        }
-        fn properties(&self) -> Vec<Property<Self>> {
-            vec![Property::always("true", |_, _| true)]
-        }
-    }
-    let bfs = Bare(TOY).checker().spawn_bfs().join();
-    let dfs = Bare(TOY).checker().spawn_dfs().join();
+    let bare = Asked { model: TOY, question: Unjudged };
+    let bfs = bare.clone().checker().spawn_bfs().join();
+    let dfs = bare.checker().spawn_dfs().join();
     assert_eq!((bfs.unique_state_count(), dfs.unique_state_count()), (49, 49));
     assert_eq!(bfs.state_count() as u64, ours.generated);
+}
+
+#[test]
+fn whatever_is_asked_of_a_model_it_does_the_same() {
+    for most in [3, u8::MAX] {
+        for toy in [Counters { most, ..TOY }, Counters { most, done: false, down: true, ..TOY }] {
+            let figures = |out: Outcome| (out.levels, out.actions, out.deadlock, out.unhealed);
+            for options in [plain(), Options { convergence: true, ..Options::default() }] {
+                let asked = explore(&Asked { model: toy.clone(), question: Unjudged }, &options, None);
+                assert!(asked.discoveries == [None] && (most > 3 || asked.distinct <= 10));
+                assert_eq!(figures(asked), figures(explore(&toy, &options, None)));
+            }
+        }
+    }
 }
 
 #[test]
@@ -182,37 +186,14 @@ fn small() -> [Bound; 3] {
     ]
 }
 
-/// The same model for Stateright, which stops when everything is discovered: so there is something that never is.
-struct Unjudged(Replication);
-
-impl Model for Unjudged {
-    type State = <Replication as Model>::State;
-    type Action = Action;
-
-    fn init_states(&self) -> Vec<Self::State> {
-        self.0.init_states()
-    }
-
-    fn actions(&self, state: &Self::State, out: &mut Vec<Action>) {
-        self.0.actions(state, out);
-    }
-
-    fn next_state(&self, state: &Self::State, action: Action) -> Option<Self::State> {
-        self.0.next_state(state, action)
-    }
-
-    fn properties(&self) -> Vec<Property<Self>> {
-        vec![Property::always("true", |_, _| true)]
-    }
-}
-
 #[test]
 fn the_replication_model_has_as_many_states_as_stateright_counts() {
     for bound in small() {
         let model = Replication::new(bound);
         let ours = explore(&model, &plain(), None);
-        let bfs = Unjudged(model.clone()).checker().spawn_bfs().join();
-        let dfs = Unjudged(model).checker().spawn_dfs().join();
+        let bare = Asked { model, question: Unjudged };
+        let bfs = bare.clone().checker().spawn_bfs().join();
+        let dfs = bare.checker().spawn_dfs().join();
         assert!(ours.distinct > 500, "{bound:?}");
         assert_eq!(ours.distinct, bfs.unique_state_count() as u64, "{bound:?}");
         assert_eq!(ours.distinct, dfs.unique_state_count() as u64, "{bound:?}");

@@ -6,13 +6,13 @@ use std::fmt::Write as _;
 
 use bellwether_trace::Invariant;
 use serde::Serialize;
-use stateright::{Expectation, Model, Property};
+use stateright::{Expectation, Property};
 
 use super::{Exploration, Limits, Witness};
 use crate::bound;
-use crate::engine::{Explore, Options, Progress, explore};
+use crate::engine::{Ask, Asked, Options, Progress, explore};
 use crate::groups::bounds::NOTHING;
-use crate::groups::{Action, Bound, Groups, State, properties};
+use crate::groups::{Bound, Groups, State, properties};
 
 /// What goes wrong.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize)]
@@ -132,65 +132,17 @@ impl Reading {
     }
 }
 
-/// The model of groups, with the two questions.
-struct Questions(Groups);
+/// What is asked of the model of groups: may a record be skipped, may one be processed twice.
+struct SkippedTwice;
 
-impl Model for Questions {
-    type State = State;
-    type Action = Action;
-
-    fn init_states(&self) -> Vec<State> {
-        self.0.init_states()
-    }
-
-    fn actions(&self, state: &State, out: &mut Vec<Action>) {
-        self.0.actions(state, out);
-    }
-
-    fn next_state(&self, state: &State, action: Action) -> Option<State> {
-        self.0.next_state(state, action)
-    }
-
-    fn properties(&self) -> Vec<Property<Self>> {
-        let sometimes = |name, condition| Property { expectation: Expectation::Sometimes, name, condition };
+impl Ask<Groups> for SkippedTwice {
+    fn properties(&self) -> Vec<Property<Asked<Groups, Self>>> {
+        type Condition = fn(&Asked<Groups, SkippedTwice>, &State) -> bool;
+        let sometimes = |name, condition: Condition| Property { expectation: Expectation::Sometimes, name, condition };
         vec![
-            sometimes("skipped", |m: &Self, s: &State| properties::holds(Invariant::RecordSkipped, s, &m.0.config)),
-            sometimes("twice", |m: &Self, s: &State| properties::holds(Invariant::ProcessedTwice, s, &m.0.config)),
+            sometimes("skipped", |m, s| properties::holds(Invariant::RecordSkipped, s, &m.model.config)),
+            sometimes("twice", |m, s| properties::holds(Invariant::ProcessedTwice, s, &m.model.config)),
         ]
-    }
-}
-
-impl Explore for Questions {
-    fn action_names(&self) -> &'static [&'static str] {
-        self.0.action_names()
-    }
-
-    fn action_kind(&self, action: &Action) -> usize {
-        self.0.action_kind(action)
-    }
-
-    fn pack(&self, state: &State, out: &mut Vec<u8>) {
-        self.0.pack(state, out);
-    }
-
-    fn unpack(&self, bytes: &[u8]) -> State {
-        self.0.unpack(bytes)
-    }
-
-    fn symmetric(&self, state: &State, out: &mut Vec<u8>) {
-        self.0.symmetric(state, out);
-    }
-
-    fn settled(&self, state: &State) -> bool {
-        self.0.settled(state)
-    }
-
-    fn heal(&self, state: &State) -> Option<Action> {
-        self.0.heal(state)
-    }
-
-    fn describe(&self, before: &State, action: &Action, after: &State) -> String {
-        self.0.describe(before, action, after)
     }
 }
 
@@ -207,7 +159,7 @@ fn row(config: Reading, limits: &Limits, progress: Option<Progress<'_>>) -> Read
         max_time: limits.max_time,
         ..Options::default()
     };
-    let outcome = explore(&Questions(Groups::new(bound)), &options, progress);
+    let outcome = explore(&Asked { model: Groups::new(bound), question: SkippedTwice }, &options, progress);
     let (distinct, depth, exhausted) = (outcome.distinct, outcome.depth, outcome.complete());
     let mut witness = BTreeMap::new();
     let mut answers = [None, None];

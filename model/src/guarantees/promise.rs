@@ -1,11 +1,11 @@
 //! A promise as a model: the replication of a partition, with the one question whether the promise is ever broken.
 
-use stateright::{Expectation, Model, Property};
+use stateright::{Expectation, Property};
 
 use super::Setting;
-use crate::engine::Explore;
+use crate::engine::{Ask, Asked};
 use crate::replication::producers::{in_order, no_duplicate};
-use crate::replication::{Acks, Action, Bound, Log, Noted, Packed, PackedLog, Replication};
+use crate::replication::{Acks, Bound, Log, Noted, Packed, PackedLog, Replication};
 
 /// What is asked.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -40,11 +40,7 @@ impl Question {
 }
 
 /// The replication of one partition, with one question.
-#[derive(Clone, Debug)]
-pub struct Promise {
-    model: Replication,
-    question: Question,
-}
+pub type Promise = Asked<Replication, Question>;
 
 /// What has to be remembered to answer.
 pub(super) fn noted(setting: &Setting, question: Question) -> Noted {
@@ -60,7 +56,7 @@ impl Promise {
     pub fn new(bound: Bound, noted: Noted, question: Question) -> Self {
         let mut model = Replication::new(bound);
         model.config.noted = noted;
-        Promise { model, question }
+        Asked { model, question }
     }
 
     /// Whether a log has a record twice, or out of order.
@@ -89,63 +85,14 @@ impl Promise {
     }
 }
 
-impl Model for Promise {
-    type State = Packed;
-    type Action = Action;
-
-    fn init_states(&self) -> Vec<Packed> {
-        self.model.init_states()
-    }
-
-    fn actions(&self, state: &Packed, out: &mut Vec<Action>) {
-        self.model.actions(state, out);
-    }
-
-    fn next_state(&self, state: &Packed, action: Action) -> Option<Packed> {
-        self.model.next_state(state, action)
-    }
-
-    fn properties(&self) -> Vec<Property<Self>> {
+impl Ask<Replication> for Question {
+    fn properties(&self) -> Vec<Property<Promise>> {
         let sometimes = |name, condition| Property { expectation: Expectation::Sometimes, name, condition };
         let mut properties = vec![sometimes("broken", Promise::broken)];
-        if self.question.is_about_resends() {
+        if self.is_about_resends() {
             // Where this is never so, the other questions about what is sent again are answered too.
             properties.push(sometimes("uneasy", Promise::uneasy));
         }
         properties
-    }
-}
-
-impl Explore for Promise {
-    fn action_names(&self) -> &'static [&'static str] {
-        self.model.action_names()
-    }
-
-    fn action_kind(&self, action: &Action) -> usize {
-        self.model.action_kind(action)
-    }
-
-    fn pack(&self, state: &Packed, out: &mut Vec<u8>) {
-        self.model.pack(state, out);
-    }
-
-    fn unpack(&self, bytes: &[u8]) -> Packed {
-        self.model.unpack(bytes)
-    }
-
-    fn symmetric(&self, state: &Packed, out: &mut Vec<u8>) {
-        self.model.symmetric(state, out);
-    }
-
-    fn settled(&self, state: &Packed) -> bool {
-        self.model.settled(state)
-    }
-
-    fn heal(&self, state: &Packed) -> Option<Action> {
-        self.model.heal(state)
-    }
-
-    fn describe(&self, before: &Packed, action: &Action, after: &Packed) -> String {
-        self.model.describe(before, action, after)
     }
 }
