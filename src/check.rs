@@ -63,9 +63,9 @@ pub(crate) enum Format {
 enum Scope {
     /// Over a million states, in seconds
     Quick,
-    /// Minutes
+    /// About a minute
     Standard,
-    /// Hours
+    /// About ten minutes
     Deep,
 }
 

@@ -61,7 +61,7 @@ fn the_quick_scope_holds_witnesses_everything_and_has_over_a_million_states() {
 fn every_mutant_is_caught_by_what_it_is_said_to_break_or_explained() {
     let report = run(&request(&[], Mutants::All), None).unwrap();
     let all = &report.models[0].mutants;
-    let judged = Rule::ALL.iter().filter(|r| r.judge() == Judge::Model).count();
+    let judged = Rule::ALL.iter().filter(|r| r.model() == "replication" && r.judge() == Judge::Model).count();
     assert_eq!(all.len(), judged);
     for m in all {
         let expected = mutant(m.rule.parse().unwrap()).unwrap();

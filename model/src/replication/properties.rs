@@ -12,10 +12,8 @@ use super::step::{fetched_outcome, min_isr, reset};
 pub fn violations<L: Log>(state: &State<L>, config: &Config) -> Vec<Invariant> {
     use bellwether_trace::Kind;
     let broken = |i: &Invariant| {
-        i.model() == super::NAME
-            && i.kind() == Kind::Always
-            && promised(*i, state, config)
-            && !holds(*i, state, config)
+        // The kind first, which is a table: the model is read off the id, and this is asked for every event of a trace.
+        i.kind() == Kind::Always && i.model() == super::NAME && promised(*i, state, config) && !holds(*i, state, config)
     };
     Invariant::ALL.iter().copied().filter(broken).collect()
 }
