@@ -9,7 +9,6 @@ use bellwether_model::bound;
 use bellwether_model::check::{self, Mutants, Report, Request, Verdict};
 use bellwether_model::groups;
 use bellwether_model::replication::Bound;
-use bellwether_model::replication::scopes;
 use bellwether_trace::Rule;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
@@ -105,9 +104,9 @@ pub fn run(args: Args) -> anyhow::Result<ExitCode> {
     let request = Request {
         models: args.models,
         scope: match args.scope {
-            Scope::Quick => scopes::Scope::Quick,
-            Scope::Standard => scopes::Scope::Standard,
-            Scope::Deep => scopes::Scope::Deep,
+            Scope::Quick => bound::Scope::Quick,
+            Scope::Standard => bound::Scope::Standard,
+            Scope::Deep => bound::Scope::Deep,
         },
         bound: args.bound,
         mutants: args.mutant.unwrap_or(Mutants::None),

@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use bellwether_model::check::{Planned, planned};
-use bellwether_model::replication::mutants::Fate;
+use bellwether_model::rules::Fate;
 use bellwether_trace::{Invariant, Judge, Kind, Rule};
 use serde_json::{Value, json};
 

@@ -11,9 +11,9 @@ use std::path::{Path, PathBuf};
 use bellwether_model::check::{MODELS, Planned, planned};
 use bellwether_model::engine::{Options, explore};
 use bellwether_model::replication::bounds::NOTHING;
-use bellwether_model::replication::mutants::Fate;
 use bellwether_model::replication::scopes::BASE;
 use bellwether_model::replication::{Bound, Replication};
+use bellwether_model::rules::Fate;
 use bellwether_trace::{Event, Invariant, Judge, Kind, Rule};
 
 fn root() -> &'static Path {

@@ -1,4 +1,4 @@
-//! What the bounds of all models have in common: how their values are named, read and written.
+//! What the bounds of all models have in common: how their values are named, read and written, and which scopes there are.
 
 use std::collections::BTreeMap;
 
@@ -21,6 +21,17 @@ pub fn line(values: &BTreeMap<&'static str, Value>) -> String {
         Value::Switch(true) => Some((*key).to_owned()),
     });
     said.collect::<Vec<_>>().join(" ")
+}
+
+/// How much to explore.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Scope {
+    /// Over a million states in seconds.
+    Quick,
+    /// About a minute.
+    Standard,
+    /// What takes longest: about ten minutes, and some gigabytes.
+    Deep,
 }
 
 /// The largest count that can be given. No bound that can be explored comes near it, and no sum of a few of them overflows.

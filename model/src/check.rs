@@ -6,12 +6,11 @@ use std::time::{Duration, Instant};
 use bellwether_trace::{Invariant, Kind, Rule};
 use serde::Serialize;
 
-use crate::bound::Value;
+use crate::bound::{Scope, Value};
 use crate::engine::{Cut, Explore, Level, Options, Outcome, Progress, Trail, explore};
 use crate::groups::{self, Groups};
-use crate::replication::mutants::Fate;
-use crate::replication::scopes::Scope;
 use crate::replication::{self, Replication};
+use crate::rules::Fate;
 
 /// The models there are.
 pub const MODELS: &[&str] = &[replication::NAME, groups::NAME];

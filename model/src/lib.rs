@@ -6,3 +6,5 @@ pub mod engine;
 pub mod groups;
 pub mod guarantees;
 pub mod replication;
+pub mod rules;
+pub mod set;

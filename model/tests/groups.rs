@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashSet};
 
+use bellwether_model::bound::Scope;
 use bellwether_model::check::{Mutants, Report, Request, Verdict, planned, run};
 use bellwether_model::engine::{Asked, Explore, Options, Unjudged, explore};
 use bellwether_model::groups::bounds::NOTHING;
@@ -9,8 +10,7 @@ use bellwether_model::groups::mutants::mutant;
 use bellwether_model::groups::scopes::{BASE, bounds};
 use bellwether_model::groups::{Action, Bound, Groups, State};
 use bellwether_model::guarantees::{Fault, Limits, Reading, derive_readings};
-use bellwether_model::replication::mutants::Fate;
-use bellwether_model::replication::scopes::Scope;
+use bellwether_model::rules::Fate;
 use bellwether_trace::{Invariant, Kind, Rule};
 use proptest::prelude::*;
 use stateright::{Checker, Model};

@@ -2,14 +2,16 @@
 
 use std::collections::BTreeMap;
 
+use bellwether_model::bound::Scope;
 use bellwether_model::check::{Mutants, Report, Request, Verdict, run};
 use bellwether_model::engine::{Explore, Options, explore};
 use bellwether_model::replication::bounds::{Bound, NOTHING};
-use bellwether_model::replication::mutants::{Fate, mutant};
-use bellwether_model::replication::scopes::{BASE, Scope};
+use bellwether_model::replication::mutants::mutant;
+use bellwether_model::replication::scopes::BASE;
 use bellwether_model::replication::{
     Acks, Action, Answer, Batch, Log, Packed, Phase, Replication, Rules, advance, step,
 };
+use bellwether_model::rules::Fate;
 use bellwether_trace::{Invariant, Judge, Kind, Rule};
 use proptest::prelude::*;
 use stateright::Model;

@@ -2,7 +2,7 @@
 //! one step, since what its sender does meanwhile it can as well do before; its answer is a step of its own.
 
 use super::state::{MemberId, PARTITIONS};
-pub use crate::replication::Rules;
+pub use crate::rules::Rules;
 
 /// Who is to have each partition, plus 1.
 pub type Target = [u8; PARTITIONS];

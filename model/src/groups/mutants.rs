@@ -5,18 +5,10 @@ use bellwether_trace::{Invariant, Rule};
 
 use super::bounds::Bound;
 use super::scopes::BASE;
-use crate::replication::mutants::Fate;
+use crate::rules::Fate;
 
 /// A rule with the bound in which it is switched off.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Mutant {
-    /// The rule that the mutant lacks.
-    pub rule: Rule,
-    /// Where.
-    pub bound: Bound,
-    /// What is expected.
-    pub fate: Fate,
-}
+pub type Mutant = crate::rules::Mutant<Bound>;
 
 /// Two clients of the classic protocol.
 const CLASSIC: Bound = Bound { consumer: false, ..BASE };

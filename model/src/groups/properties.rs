@@ -37,7 +37,7 @@ pub fn holds(invariant: Invariant, state: &State, config: &Config) -> bool {
             })
         }
         Invariant::PartitionEpochValid => (0..PARTITIONS as u8).all(|p| {
-            let has = |m: &&super::Member| m.present && m.holds().has(p);
+            let has = |m: &&super::Member| m.present && m.holds().contains(p);
             let epoch = group.members.iter().find(has).map_or(0, |m| m.epoch + 1);
             group.partition_epoch[usize::from(p)] == epoch
         }),
@@ -57,7 +57,7 @@ pub fn holds(invariant: Invariant, state: &State, config: &Config) -> bool {
         Invariant::OffsetsDurable => (0..PARTITIONS).all(|p| state.committed.offsets[p].offset >= state.acked[p]),
         Invariant::AtLeastOnce => (0..PARTITIONS).all(|p| {
             let committed = state.group.offsets[p].offset;
-            (0..committed).all(|r| state.processed[p].has(r))
+            (0..committed).all(|r| state.processed[p].contains(r))
         }),
         Invariant::AtMostOnce => !state.twice,
         Invariant::RebalanceEnds => {
@@ -101,15 +101,15 @@ fn stable_is_valid(group: &Group, config: &Config) -> bool {
         });
     }
     let assigned = group.members.iter().fold(Set::default(), |all, m| all.union(m.assigned));
-    group.phase != Phase::Stable || assigned == Set::all(config.partitions)
+    group.phase != Phase::Stable || assigned == Set::all(config.partitions as usize)
 }
 
 /// A record that is committed, that nobody has processed, and that no member is about to process.
 fn skipped(state: &State, p: u8) -> bool {
     let i = usize::from(p);
-    let pending = |c: &Client, r: u8| c.stage == Stage::In && c.resumed.has(p) && c.positions[i] <= r;
+    let pending = |c: &Client, r: u8| c.stage == Stage::In && c.resumed.contains(p) && c.positions[i] <= r;
     (0..state.committed.offsets[i].offset)
-        .any(|r| !state.processed[i].has(r) && !state.clients.iter().any(|c| pending(c, r)))
+        .any(|r| !state.processed[i].contains(r) && !state.clients.iter().any(|c| pending(c, r)))
 }
 
 /// Whether all is well: every client that wants to is a member, knows it, and reads what it is to read; every partition is
@@ -142,5 +142,5 @@ pub fn settled(state: &State, config: &Config) -> bool {
         return false;
     }
     let read = config.ids().filter(|m| current(*m)).fold(Set::default(), |all, m| all.union(state.client(m).owned));
-    read == Set::all(config.partitions) || group.present().is_empty()
+    read == Set::all(config.partitions as usize) || group.present().is_empty()
 }

@@ -1,7 +1,7 @@
 //! Named bounds: what `quick`, `standard` and `deep` explore.
 
 use super::bounds::{Bound, NOTHING};
-use crate::replication::scopes::Scope;
+use crate::bound::Scope;
 
 /// The bound that single values given by hand start from: two clients of KIP-848 join, nothing goes wrong.
 pub const BASE: Bound = Bound { joins: 2, ..NOTHING };

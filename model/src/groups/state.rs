@@ -2,6 +2,8 @@
 //!
 //! Every number of a state within a bound fits four bits, so that a state is packed by halves of bytes.
 
+pub use crate::set::Set;
+
 /// Members that a group can have.
 pub const MEMBERS: usize = 3;
 /// Partitions, each of a topic of its own.
@@ -9,72 +11,6 @@ pub const PARTITIONS: usize = 2;
 
 /// A member, and the client that bears its id: from 0.
 pub type MemberId = u8;
-
-/// A set of partitions, or of members: one bit each.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
-pub struct Set(pub u8);
-
-impl Set {
-    /// The first `n`.
-    pub fn all(n: u32) -> Set {
-        Set((1u8 << n) - 1)
-    }
-
-    /// Only this one.
-    pub fn one(i: u8) -> Set {
-        Set(1 << i)
-    }
-
-    /// Is this one in it?
-    pub fn has(self, i: u8) -> bool {
-        self.0 & 1 << i != 0
-    }
-
-    /// With another one.
-    #[must_use]
-    pub fn with(self, i: u8) -> Set {
-        Set(self.0 | 1 << i)
-    }
-
-    /// Without this one.
-    #[must_use]
-    pub fn without(self, i: u8) -> Set {
-        Set(self.0 & !(1 << i))
-    }
-
-    /// What is in either.
-    #[must_use]
-    pub fn union(self, other: Set) -> Set {
-        Set(self.0 | other.0)
-    }
-
-    /// What is in both.
-    #[must_use]
-    pub fn both(self, other: Set) -> Set {
-        Set(self.0 & other.0)
-    }
-
-    /// What is not in the other.
-    #[must_use]
-    pub fn minus(self, other: Set) -> Set {
-        Set(self.0 & !other.0)
-    }
-
-    /// Nothing in it?
-    pub fn is_empty(self) -> bool {
-        self.0 == 0
-    }
-
-    /// How many.
-    pub fn len(self) -> u32 {
-        self.0.count_ones()
-    }
-
-    /// Everything in it, in order.
-    pub fn iter(self) -> impl Iterator<Item = u8> + use<> {
-        (0..8).filter(move |i| self.has(*i))
-    }
-}
 
 macro_rules! code {
     ($(#[$meta:meta])* $name:ident { $($(#[doc = $doc:literal])* $variant:ident,)* }) => {

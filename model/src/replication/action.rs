@@ -1,10 +1,11 @@
-//! What can happen: one action is one atomic step of the protocol, and one trace event. And which rules hold.
+//! What can happen: one action is one atomic step of the protocol, and one trace event.
 
 use bellwether_trace::{ErrorCode, Rule};
 
 use super::log::Offset;
 use super::producers::Batch;
 use super::state::{BrokerId, BrokerSet};
+pub use crate::rules::Rules;
 
 /// How many acknowledgements a producer asks for.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -303,28 +304,6 @@ impl Action {
     /// Its name.
     pub fn name(&self) -> &'static str {
         Self::NAMES[self.kind()]
-    }
-}
-
-/// The rules that hold: all of them, or all but those that a mutant lacks.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub struct Rules {
-    off: u128,
-}
-
-impl Rules {
-    /// The full protocol.
-    pub const ALL: Rules = Rules { off: 0 };
-
-    /// These rules without one.
-    #[must_use]
-    pub fn without(self, rule: Rule) -> Self {
-        Rules { off: self.off | 1 << rule as u32 }
-    }
-
-    /// Whether a rule is in force.
-    pub fn holds(self, rule: Rule) -> bool {
-        self.off & 1 << rule as u32 == 0
     }
 }
 

@@ -5,26 +5,10 @@ use bellwether_trace::{Invariant, Rule};
 
 use super::bounds::{Bound, NOTHING};
 use super::scopes::BASE;
-
-/// What becomes of a mutant in its bound.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Fate {
-    /// An invariant breaks. The one named is looked for; none means whichever breaks first.
-    Caught(Option<Invariant>),
-    /// Nothing breaks in the whole bound, and this is why.
-    Explained(&'static str),
-}
+pub use crate::rules::Fate;
 
 /// A rule with the bound in which it is switched off.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Mutant {
-    /// The rule that the mutant lacks.
-    pub rule: Rule,
-    /// Where.
-    pub bound: Bound,
-    /// What is expected.
-    pub fate: Fate,
-}
+pub type Mutant = crate::rules::Mutant<Bound>;
 
 const READS: Bound = Bound { records: 1, acks0: true, reads: true, ..NOTHING };
 /// Two brokers, one of which loses its log when it has left the ISR.

@@ -1,6 +1,7 @@
 //! Named bounds: what `quick`, `standard` and `deep` explore.
 
 use super::bounds::{Bound, NOTHING};
+use crate::bound::Scope;
 
 /// The bound that single values given by hand start from: one record with acks=all, read by consumers, nothing wrong.
 pub const BASE: Bound = Bound { records: 1, acks_all: true, reads: true, ..NOTHING };
@@ -8,17 +9,6 @@ pub const BASE: Bound = Bound { records: 1, acks_all: true, reads: true, ..NOTHI
 /// Two brokers, the second of which falls behind and is elected all the same.
 const UNCLEAN: Bound =
     Bound { brokers: 2, acks0: true, reads: true, min_isr: 1, unclean: true, crashes: 1, shrinks: 1, ..NOTHING };
-
-/// How much to explore.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Scope {
-    /// Over a million states in seconds.
-    Quick,
-    /// Minutes.
-    Standard,
-    /// What takes longest, and some gigabytes.
-    Deep,
-}
 
 /// The bounds of a scope. Together they witness every `sometimes` and every kind of action.
 pub fn bounds(scope: Scope) -> Vec<Bound> {

@@ -2,109 +2,19 @@
 //!
 //! Nothing is stored that can be derived: a broker's role and view come from the metadata entry that it has applied.
 
-use std::fmt;
-
 use bellwether_trace::ErrorCode;
 use smallvec::SmallVec;
 
 use super::log::{Epoch, Log, Offset};
 use super::producers::Sent;
+/// A set of brokers.
+pub use crate::set::Set as BrokerSet;
 
 /// At most this many replicas.
 pub const MAX_BROKERS: usize = 5;
 
 /// A replica of the partition, by its place in the assignment: 0, 1, …
 pub type BrokerId = u8;
-
-/// A set of brokers.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub struct BrokerSet(pub u8);
-
-impl BrokerSet {
-    /// Brokers 0 to `n` - 1.
-    pub fn all(n: usize) -> Self {
-        BrokerSet(((1u16 << n) - 1) as u8)
-    }
-
-    /// Only this one.
-    pub fn only(broker: BrokerId) -> Self {
-        BrokerSet(1 << broker)
-    }
-
-    /// Whether `broker` is in it.
-    pub fn contains(self, broker: BrokerId) -> bool {
-        self.0 & (1 << broker) != 0
-    }
-
-    /// The set with `broker`.
-    #[must_use]
-    pub fn with(self, broker: BrokerId) -> Self {
-        BrokerSet(self.0 | 1 << broker)
-    }
-
-    /// The set without `broker`.
-    #[must_use]
-    pub fn without(self, broker: BrokerId) -> Self {
-        BrokerSet(self.0 & !(1 << broker))
-    }
-
-    /// Those of either.
-    #[must_use]
-    pub fn union(self, other: Self) -> Self {
-        BrokerSet(self.0 | other.0)
-    }
-
-    /// Those of both.
-    #[must_use]
-    pub fn both(self, other: Self) -> Self {
-        BrokerSet(self.0 & other.0)
-    }
-
-    /// Those that are not in `other`.
-    #[must_use]
-    pub fn minus(self, other: Self) -> Self {
-        BrokerSet(self.0 & !other.0)
-    }
-
-    /// How many.
-    pub fn len(self) -> u32 {
-        self.0.count_ones()
-    }
-
-    /// Nobody.
-    pub fn is_empty(self) -> bool {
-        self.0 == 0
-    }
-
-    /// Whether all of `other` are in it.
-    pub fn includes(self, other: Self) -> bool {
-        other.minus(self).is_empty()
-    }
-
-    /// Its members, ascending.
-    pub fn iter(self) -> impl Iterator<Item = BrokerId> {
-        (0..8).filter(move |b| self.contains(*b))
-    }
-}
-
-impl FromIterator<BrokerId> for BrokerSet {
-    fn from_iter<I: IntoIterator<Item = BrokerId>>(brokers: I) -> Self {
-        brokers.into_iter().fold(BrokerSet::default(), BrokerSet::with)
-    }
-}
-
-impl fmt::Display for BrokerSet {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let members: Vec<String> = self.iter().map(|b| b.to_string()).collect();
-        write!(f, "{{{}}}", members.join(", "))
-    }
-}
-
-impl fmt::Debug for BrokerSet {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Display::fmt(self, f)
-    }
-}
 
 /// The partition and its brokers after one batch of the controller's metadata log.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]

@@ -222,7 +222,7 @@ pub(super) fn sync(
     if let Some(target) = target {
         let mut group = stored(state);
         for m in everybody() {
-            let of_m = |p: &u8| target[usize::from(*p)] == m + 1 && list.has(m);
+            let of_m = |p: &u8| target[usize::from(*p)] == m + 1 && list.contains(m);
             let assigned = (0..config.partitions as u8).filter(of_m).fold(Set::default(), Set::with);
             let known = &mut group.members[usize::from(m)];
             known.assigned = if known.present { assigned } else { Set::default() };

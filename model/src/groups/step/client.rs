@@ -18,7 +18,7 @@ impl Client {
         self.owned = owned;
         self.resumed = self.resumed.both(owned);
         self.cleared = self.cleared.both(owned);
-        for p in (0..PARTITIONS as u8).filter(|p| !owned.has(*p)) {
+        for p in (0..PARTITIONS as u8).filter(|p| !owned.contains(*p)) {
             self.positions[usize::from(p)] = 0;
         }
     }
@@ -37,7 +37,7 @@ pub(super) fn is_busy(state: &State, member: MemberId, partitions: Set, config: 
     let begun = |p: u8| {
         let i = usize::from(p);
         if config.commit_first {
-            client.cleared.has(p) || client.reply.said == Said::Committed && client.reply.set.has(p)
+            client.cleared.contains(p) || client.reply.said == Said::Committed && client.reply.set.contains(p)
         } else {
             client.positions[i] > state.committed.offsets[i].offset
         }
@@ -68,8 +68,8 @@ pub(super) fn letter(state: &State, member: MemberId, call: Call, config: &Confi
             Some(letter(Late::Heartbeat, if told { client.owned } else { UNTOLD }, 0))
         }
         (Call::Sync, Stage::Syncing) => Some(letter(Late::Sync, client.list, 0)),
-        (Call::Commit(p), Stage::In) if client.resumed.has(p) => {
-            Some(letter(Late::Commit, Set::one(p), client.positions[usize::from(p)]))
+        (Call::Commit(p), Stage::In) if client.resumed.contains(p) => {
+            Some(letter(Late::Commit, Set::only(p), client.positions[usize::from(p)]))
         }
         _ => None,
     }
@@ -142,7 +142,7 @@ pub(super) fn receive(state: &mut State, member: MemberId, config: &Config) -> O
         Said::Committed => {
             let Some(p) = reply.set.iter().next() else { return Some(()) };
             let i = usize::from(p);
-            if config.commit_first && client.owned.has(p) && client.positions[i] + 1 == reply.epoch {
+            if config.commit_first && client.owned.contains(p) && client.positions[i] + 1 == reply.epoch {
                 client.cleared = client.cleared.with(p);
             }
         }

@@ -171,7 +171,7 @@ fn advance(group: &mut Group, who: MemberId, owned: Set, config: &Config) {
             after.epoch = group.target_epoch;
         }
     } else {
-        let taken = |p: &u8| group.partition_epoch[usize::from(*p)] != 0 && !known.revoking.has(*p);
+        let taken = |p: &u8| group.partition_epoch[usize::from(*p)] != 0 && !known.revoking.contains(*p);
         let wanted = target.minus(kept);
         let unreleased = match config.holds(Rule::AssignmentReleaseFirst) {
             true => wanted.iter().filter(taken).fold(Set::default(), Set::with),

@@ -42,7 +42,7 @@ pub(super) fn write(
         }
     }
     let known = state.group.member(member);
-    state.stolen |= !known.holds().has(partition);
+    state.stolen |= !known.holds().contains(partition);
     state.group.offsets[i] = after;
     let mut group = if config.consumer { state.group } else { *state.last() };
     group.offsets = state.group.offsets;
@@ -62,10 +62,10 @@ pub(super) fn acknowledge(state: &mut State, member: MemberId) {
 pub(super) fn commit(state: &mut State, member: MemberId, partition: u8, config: &Config) -> Option<()> {
     let client = state.client(member);
     let position = client.positions[usize::from(partition)];
-    let able = client.stage == Stage::In && client.resumed.has(partition) && client.reply.said == Said::Nothing;
+    let able = client.stage == Stage::In && client.resumed.contains(partition) && client.reply.said == Said::Nothing;
     // Whether it commits first or not: nothing is committed twice for nothing.
     let due = if config.commit_first {
-        u32::from(position) < config.records && !client.cleared.has(partition)
+        u32::from(position) < config.records && !client.cleared.contains(partition)
     } else {
         position > 0 && state.group.offsets[usize::from(partition)].offset != position
     };
@@ -77,7 +77,7 @@ pub(super) fn commit(state: &mut State, member: MemberId, partition: u8, config:
     write(state, member, client.epoch, partition, offset, config)?;
     let wait = wait(state, config);
     state.clients[usize::from(member)].reply =
-        Reply { said: Said::Committed, wait, epoch: offset, set: Set::one(partition) };
+        Reply { said: Said::Committed, wait, epoch: offset, set: Set::only(partition) };
     acknowledge(state, member);
     Some(())
 }
@@ -85,7 +85,7 @@ pub(super) fn commit(state: &mut State, member: MemberId, partition: u8, config:
 /// A client asks where to begin.
 pub(super) fn resume(state: &mut State, member: MemberId, partition: u8, config: &Config) -> Option<()> {
     let client = state.client(member);
-    let asks = client.stage == Stage::In && client.owned.has(partition) && !client.resumed.has(partition);
+    let asks = client.stage == Stage::In && client.owned.contains(partition) && !client.resumed.contains(partition);
     let source = if config.holds(Rule::OffsetsFetchCommitted) { &state.committed } else { &state.group };
     let known = source.member(member);
     let refused = config.consumer && !(known.present && known.epoch == client.epoch && !known.away);
@@ -106,15 +106,15 @@ pub(super) fn resume(state: &mut State, member: MemberId, partition: u8, config:
 pub(super) fn process(state: &mut State, member: MemberId, partition: u8, config: &Config) -> Option<()> {
     let client = &mut state.clients[usize::from(member)];
     let i = usize::from(partition);
-    let able = client.stage == Stage::In && client.resumed.has(partition);
+    let able = client.stage == Stage::In && client.resumed.contains(partition);
     let due = u32::from(client.positions[i]) < config.records;
-    if !able || !due || config.commit_first && !client.cleared.has(partition) {
+    if !able || !due || config.commit_first && !client.cleared.contains(partition) {
         return None;
     }
     client.cleared = client.cleared.without(partition);
     let record = client.positions[i];
     client.positions[i] += 1;
-    state.twice |= state.processed[i].has(record);
+    state.twice |= state.processed[i].contains(record);
     state.processed[i] = state.processed[i].with(record);
     Some(())
 }
