@@ -19,6 +19,9 @@ pub const MAX_REQUEST_MEMORY: usize = 32 << 20;
 /// The same for a response, which comes from a node of ours.
 pub const MAX_RESPONSE_MEMORY: usize = 1 << 30;
 
+/// How many bytes a string may have, in every version: a compact one could say more, and Kafka refuses it too.
+pub const LONGEST_STRING: usize = i16::MAX as usize;
+
 /// What a string or bytes take in memory, besides the frame that they are a slice of.
 const HANDLE: usize = 32;
 /// What a tagged field takes that is not known: an entry of a map. The first one of a struct also takes the node of that map.
@@ -37,7 +40,7 @@ pub struct Walk {
 /// Why a body is not decoded.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum BoundError {
-    /// A length or count asks for more bytes than there are, or is negative without being null.
+    /// A length or count asks for more bytes than there are or may be, or is negative without being null.
     #[error("field {0} does not fit into the body")]
     Length(&'static str),
     /// So many small elements that they would take far more memory than the body has bytes.
@@ -112,6 +115,7 @@ impl Walker<'_> {
             },
             Kind::Str | Kind::Bytes => match self.length(name)? {
                 None => Ok(()),
+                Some(size) if matches!(kind, Kind::Str) && size > LONGEST_STRING => Err(BoundError::Length(name)),
                 Some(size) => self.skip(name, size),
             },
             Kind::Array(element) => {

@@ -22,6 +22,9 @@ pub enum GroupRecordError {
     /// Cut short, or a length that the bytes deny.
     #[error("a coordinator's record is malformed: {0}")]
     Malformed(&'static str),
+    /// A string is longer than a record can say.
+    #[error("a string of {0} bytes does not fit into a coordinator's record")]
+    TooLong(usize),
     /// A value of a version that is newer than this code.
     #[error("a coordinator's record of type {0} has version {1}, which is not known")]
     Version(i16, i16),

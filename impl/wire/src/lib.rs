@@ -26,6 +26,7 @@ pub mod varint;
 
 pub use api::{INTERNAL, RequestKind, ResponseKind, SUPPORTED, VersionRange, served};
 pub use batch::{Batch, BatchError, BatchHeader};
+pub use bound::LONGEST_STRING;
 pub use fetch::{AbortedTransaction, FetchPartition, FetchReply, FetchTopic, NodeEndpoint, encode_fetch};
 pub use frame::{
     LAMPORT_TAG, MAX_FRAME, Request, WireError, decode_request, decode_response, encode_request, encode_response,

@@ -45,11 +45,7 @@ pub(super) struct Waiter {
 }
 
 impl Waiter {
-    pub(super) fn joined(&self, mut response: JoinGroupResponse, fx: &mut Vec<GroupEffect>) {
-        // Null only from version 7 on.
-        if self.version < 7 && response.protocol_name.is_none() {
-            response.protocol_name = Some(StrBytes::default());
-        }
+    pub(super) fn joined(&self, response: JoinGroupResponse, fx: &mut Vec<GroupEffect>) {
         fx.push(GroupEffect::Reply { token: self.token, response: GroupResponse::Join(response) });
     }
 

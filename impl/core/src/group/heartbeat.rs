@@ -15,7 +15,7 @@ use super::messages::{Caller, GroupEffect, GroupResponse, Moment};
 use super::patterns::resolve_patterns;
 use super::reconcile::reconcile;
 use super::timers::{Detail, Timer};
-use super::{Group, GroupCoordinator, Then, millis};
+use super::{Group, GroupCoordinator, TRY_AGAIN, Then, millis};
 
 /// From this version on a member makes its own id (KIP-1082).
 const MEMBER_MAKES_ITS_ID: i16 = 1;
@@ -59,6 +59,9 @@ impl GroupCoordinator {
         caller: &Caller,
         request: &ConsumerGroupHeartbeatRequest,
     ) -> Result<Written, Refusal> {
+        if let Some(response) = self.nothing_new(at, caller, request) {
+            return Ok((Vec::new(), response));
+        }
         let id = request.group_id.to_string();
         let joins = request.member_epoch == 0;
         let mut records = Vec::new();
@@ -89,10 +92,6 @@ impl GroupCoordinator {
         }
         let owned = request.topic_partitions.as_ref().map(|owned| assignment_of(owned));
         let before = find_member(&mut group, &id, &member_id, request, owned.as_ref(), &mut records)?;
-        if let Some(replaced) = before.1 {
-            self.cancel_consumer_timers(&id, &replaced);
-        }
-        let before = before.0;
         let mut member = before.clone();
         member.about = about(&before.about, caller, request);
         let is_new = !group.members.contains_key(&member_id);
@@ -102,10 +101,17 @@ impl GroupCoordinator {
         let subscribes_anew = member.about.subscribed_topic_names != before.about.subscribed_topic_names
             || member.about.subscribed_topic_regex != before.about.subscribed_topic_regex;
         group.members.insert(member_id.clone(), member.clone());
-        resolve_patterns(at, &id, &mut group, &mut records)
+        let patterns = group.patterns.clone();
+        let checked = self.checked.get(&id).copied();
+        resolve_patterns(at, &id, &mut group, checked, &mut records)
             .or_else(|why| refuse(ResponseError::InvalidRegularExpression, why))?;
         let hash = group.hash_of_topics(at.topics);
-        if group.epoch == 0 || subscribes_anew || hash != group.metadata_hash {
+        let changes = group.epoch == 0 || subscribes_anew || hash != group.metadata_hash;
+        if !changes && group.patterns == patterns {
+            // What is written may be lost, and must be found out again; here nothing is.
+            self.checked.insert(id.clone(), at.topics.offset());
+        }
+        if changes {
             group.epoch += 1;
             group.metadata_hash = hash;
             let value = Some((group.epoch, hash));
@@ -133,28 +139,51 @@ impl GroupCoordinator {
         };
         if next != member {
             records.push(next.current(&id));
-            let timer = Timer::Rebalance { group: id.clone(), member: member_id.clone() };
-            match next.state {
-                MemberState::UnrevokedPartitions => {
-                    let until = at.now + millis(next.about.rebalance_timeout_ms);
-                    self.timers.set_for(timer, until, next.epoch);
-                }
-                _ => self.timers.cancel(&timer),
+            if next.state == MemberState::UnrevokedPartitions {
+                let until = at.now + millis(next.about.rebalance_timeout_ms);
+                self.timers.set_for(Timer::rebalance(&id, &member_id), until, next.epoch);
             }
         }
-        let session = Timer::Session { group: id, member: member_id };
+        let session = Timer::session(&id, &member_id);
         self.timers.set(session, at.now + self.config.consumer_session_timeout_ms);
-        let is_full = request.rebalance_timeout_ms != -1
-            && (request.subscribed_topic_names.is_some() || request.subscribed_topic_regex.is_some())
-            && owned.is_some();
-        let mut response = ConsumerGroupHeartbeatResponse::default();
-        response.member_id = Some(StrBytes::from(next.id.clone()));
-        response.member_epoch = next.epoch;
-        response.heartbeat_interval_ms = self.config.consumer_heartbeat_interval_ms;
-        if joins || is_full || next.assigned != before.assigned {
-            response.assignment = Some(assigned(&next.assigned));
+        let tells = joins || is_full(request) || next.assigned != before.assigned;
+        Ok((records, self.beaten(&next, tells)))
+    }
+
+    /// The answer to a member that says what it has said before, while its group rests and no topic has changed since that was looked at:
+    /// nearly every heartbeat is one of these.
+    fn nothing_new(
+        &mut self,
+        at: &Moment<'_>,
+        caller: &Caller,
+        request: &ConsumerGroupHeartbeatRequest,
+    ) -> Option<GroupResponse> {
+        let id = request.group_id.as_str();
+        if self.checked.get(id) != Some(&at.topics.offset()) {
+            return None;
         }
-        Ok((records, GroupResponse::ConsumerHeartbeat(response)))
+        let group = self.consumer(id)?;
+        let member = group.members.get(request.member_id.as_str())?;
+        let is_at_rest = group.epoch == group.assignment_epoch
+            && member.is_reconciled_to(group.assignment_epoch)
+            && request.member_epoch == member.epoch
+            && about(&member.about, caller, request) == member.about;
+        if !is_at_rest {
+            return None;
+        }
+        let response = self.beaten(member, is_full(request));
+        let session = Timer::session(id, &member.id);
+        self.timers.set(session, at.now + self.config.consumer_session_timeout_ms);
+        Some(response)
+    }
+
+    fn beaten(&self, member: &ConsumerMember, tells: bool) -> GroupResponse {
+        let mut response = ConsumerGroupHeartbeatResponse::default();
+        response.member_id = Some(StrBytes::from(member.id.clone()));
+        response.member_epoch = member.epoch;
+        response.heartbeat_interval_ms = self.config.consumer_heartbeat_interval_ms;
+        response.assignment = tells.then(|| assigned(&member.assigned));
+        GroupResponse::ConsumerHeartbeat(response)
     }
 
     fn consumer_leave(&mut self, at: &Moment<'_>, request: &ConsumerGroupHeartbeatRequest) -> Result<Written, Refusal> {
@@ -190,8 +219,8 @@ impl GroupCoordinator {
         Ok((records, GroupResponse::ConsumerHeartbeat(response)))
     }
 
-    /// The records that take members out of a consumer group.
-    pub(super) fn fence_consumer_members(&mut self, at: &Moment<'_>, id: &str, members: &[String]) -> Vec<GroupRecord> {
+    /// The records that take members out of a consumer group. Their timers stay, in case the records cannot be appended.
+    pub(super) fn fence_consumer_members(&self, at: &Moment<'_>, id: &str, members: &[String]) -> Vec<GroupRecord> {
         let Some(Group::Consumer(group)) = self.groups.get(id) else { return Vec::new() };
         let mut rest = group.clone();
         let mut records = Vec::new();
@@ -212,14 +241,7 @@ impl GroupCoordinator {
         }
         let value = Some((group.epoch + 1, rest.hash_of_topics(at.topics)));
         records.push(GroupRecord::ConsumerGroupMetadata { group: id.to_string(), value });
-        members.iter().for_each(|member| self.cancel_consumer_timers(id, member));
         records
-    }
-
-    fn cancel_consumer_timers(&mut self, id: &str, member: &str) {
-        let (group, member) = (id.to_string(), member.to_string());
-        self.timers.cancel(&Timer::Session { group: group.clone(), member: member.clone() });
-        self.timers.cancel(&Timer::Rebalance { group, member });
     }
 
     /// The member has not given its partitions up within its rebalance timeout, if it is still at that epoch.
@@ -232,11 +254,21 @@ impl GroupCoordinator {
         fx: &mut Vec<GroupEffect>,
     ) {
         let member = self.consumer(id).and_then(|g| g.members.get(member_id));
-        if member.is_some_and(|m| Detail::from(m.epoch) == epoch) {
+        let is_late =
+            |m: &ConsumerMember| m.state == MemberState::UnrevokedPartitions && Detail::from(m.epoch) == epoch;
+        if member.is_some_and(is_late) {
+            self.timers.set_for(Timer::rebalance(id, member_id), at.now + TRY_AGAIN, epoch);
             let records = self.fence_consumer_members(at, id, &[member_id.to_string()]);
             self.write(at, records, true, Then::Nothing, fx);
         }
     }
+}
+
+/// Does the member say all that there is to say? Then it is told all.
+fn is_full(request: &ConsumerGroupHeartbeatRequest) -> bool {
+    request.rebalance_timeout_ms != -1
+        && (request.subscribed_topic_names.is_some() || request.subscribed_topic_regex.is_some())
+        && request.topic_partitions.is_some()
 }
 
 /// The checks that need no group (GroupCoordinatorService.throwIfConsumerGroupHeartbeatRequestIsInvalid).
@@ -279,7 +311,7 @@ fn check_request(caller: &Caller, request: &ConsumerGroupHeartbeatRequest) -> Re
     }
 }
 
-/// The member that the request speaks for, a new one if it joins, and whom it replaces. A static member that comes back under
+/// The member that the request speaks for, a new one if it joins. A static member that comes back under
 /// another id takes everything over.
 fn find_member(
     group: &mut ConsumerGroup,
@@ -288,20 +320,20 @@ fn find_member(
     request: &ConsumerGroupHeartbeatRequest,
     owned: Option<&Assignment>,
     records: &mut Vec<GroupRecord>,
-) -> Result<(ConsumerMember, Option<String>), Refusal> {
+) -> Result<ConsumerMember, Refusal> {
     let joins = request.member_epoch == 0;
     let Some(instance) = request.instance_id.as_deref() else {
         return match group.members.get(member_id) {
             Some(member) => {
                 check_epoch(member, request.member_epoch, owned)?;
-                Ok((member.clone(), None))
+                Ok(member.clone())
             }
-            None if joins => Ok((ConsumerMember::new(member_id), None)),
+            None if joins => Ok(ConsumerMember::new(member_id)),
             None => refuse(ResponseError::UnknownMemberId, format!("{member_id} is not a member of the group.")),
         };
     };
     match group.static_member(instance).cloned() {
-        None if joins => Ok((ConsumerMember::new(member_id), None)),
+        None if joins => Ok(ConsumerMember::new(member_id)),
         None => refuse(ResponseError::UnknownMemberId, format!("Instance id {instance} is unknown.")),
         Some(member) if joins => {
             if member.epoch != LEFT_STATIC {
@@ -321,7 +353,7 @@ fn find_member(
             records.push(back.current(id));
             group.target.insert(back.id.clone(), target);
             group.members.insert(back.id.clone(), back.clone());
-            Ok((back, Some(old_id)))
+            Ok(back)
         }
         Some(member) if member.id != member_id => refuse(
             ResponseError::FencedInstanceId,
@@ -329,7 +361,7 @@ fn find_member(
         ),
         Some(member) => {
             check_epoch(&member, request.member_epoch, owned)?;
-            Ok((member, None))
+            Ok(member)
         }
     }
 }

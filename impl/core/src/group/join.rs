@@ -1,7 +1,7 @@
 //! JoinGroup, and how a rebalance of a classic group comes to its end (GroupMetadataManager.classicGroupJoin and what it calls).
 
 use bellwether_wire::messages::JoinGroupRequest;
-use bellwether_wire::{ResponseError, StrBytes};
+use bellwether_wire::{LONGEST_STRING, ResponseError, StrBytes};
 use bytes::Bytes;
 
 use super::classic::{ClassicGroup, ClassicMember, ClassicState, Waiter};
@@ -13,6 +13,9 @@ use crate::{Millis, Token};
 /// A member that has joined for the first time is dropped if the rebalance takes longer than this (KAFKA-7610).
 const NEW_MEMBER_JOIN_TIMEOUT: Millis = 5 * 60_000;
 
+/// Static members that are away are waited for in steps of this length at least, whatever they say of their rebalance timeout.
+const WAIT_AGAIN: Millis = 1_000;
+
 /// A static member has come back with another member id, and the record that says so is on its way.
 #[derive(Debug)]
 pub(super) struct StaticRejoin {
@@ -23,10 +26,6 @@ pub(super) struct StaticRejoin {
     old_leader: String,
     /// The member as it was.
     before: ClassicMember,
-}
-
-fn session(group: &str, member: &str) -> Timer {
-    Timer::Session { group: group.to_string(), member: member.to_string() }
 }
 
 fn protocols(request: &JoinGroupRequest) -> Vec<(String, Bytes)> {
@@ -66,6 +65,7 @@ impl GroupCoordinator {
             Some(Group::Consumer(group)) => {
                 records = group.tombstones(&id);
                 before = self.groups.remove(&id).map(Box::new);
+                self.checked.remove(&id);
             }
             _ => {}
         }
@@ -79,7 +79,7 @@ impl GroupCoordinator {
         let names = request.protocols.iter().map(|p| p.name.as_str());
         if !may_join(group, &member_id, max_size) {
             group.remove(&member_id);
-            self.timers.cancel(&Timer::Session { group: id.clone(), member: member_id });
+            self.timers.cancel(&Timer::session(&id, &member_id));
             waiter.not_joined("", ResponseError::GroupMaxSizeReached, fx);
         } else if !group.accepts(&request.protocol_type, names) {
             refuse(ResponseError::InconsistentGroupProtocol, fx);
@@ -90,6 +90,15 @@ impl GroupCoordinator {
         }
         if is_new {
             self.write(at, records, false, Then::NewGroup { group: id, joining: waiter, before }, fx);
+        }
+    }
+
+    /// The record of a new group is in the log, but is not committed in time: the group stays. Who has asked for it is told to ask
+    /// again, if it has no answer yet.
+    pub(super) fn not_created_in_time(&mut self, id: &str, joining: &Waiter, fx: &mut Vec<GroupEffect>) {
+        let Some(Group::Classic(group)) = self.groups.get_mut(id) else { return };
+        if group.take_joining(joining) {
+            joining.not_joined("", coordinator_error(ResponseError::RequestTimedOut), fx);
         }
     }
 
@@ -104,9 +113,7 @@ impl GroupCoordinator {
     ) {
         if let Some(Group::Classic(group)) = self.groups.get_mut(id) {
             let error = coordinator_error(error);
-            let waits = |m: &ClassicMember| m.joining.as_ref() == Some(joining);
-            if let Some(member) = group.members.values_mut().find(|m| waits(m)) {
-                member.joining = None;
+            if group.take_joining(joining) {
                 joining.not_joined("", error, fx);
             }
             group.refuse_all(error, fx);
@@ -129,6 +136,9 @@ impl GroupCoordinator {
         let Some(Group::Classic(group)) = self.groups.get_mut(id) else { return };
         let instance = request.group_instance_id.as_ref().map(StrBytes::to_string);
         let new_id = format!("{}-{}", instance.as_deref().unwrap_or(&caller.client_id), caller.fresh);
+        if new_id.len() > LONGEST_STRING {
+            return waiter.not_joined("", ResponseError::InvalidRequest, fx);
+        }
         match instance {
             Some(instance) => match group.static_members.get(&instance).cloned() {
                 Some(old_id) => self.static_rejoin(at, id, waiter, request, &instance, &old_id, &new_id, fx),
@@ -137,7 +147,7 @@ impl GroupCoordinator {
             // It is to come back with its id, so that a client that gives up leaves no member behind (KIP-394).
             None if caller.version >= 4 => {
                 group.pending_join.insert(new_id.clone());
-                self.timers.set(session(id, &new_id), at.now + millis(request.session_timeout_ms));
+                self.timers.set(Timer::session(id, &new_id), at.now + millis(request.session_timeout_ms));
                 waiter.not_joined(&new_id, ResponseError::MemberIdRequired, fx);
             }
             None => self.add_member(at, id, &new_id, waiter, caller, request, fx),
@@ -174,7 +184,7 @@ impl GroupCoordinator {
             ClassicState::Stable if same && !is_leader => waiter.joined(group.joined(member_id, false), fx),
             ClassicState::Empty => waiter.not_joined(member_id, ResponseError::UnknownMemberId, fx),
             _ => {
-                group.update_member(member_id, request, Some(waiter), fx);
+                group.update_member(member_id, request, waiter, fx);
                 self.rebalance_or_complete(at, id, fx);
             }
         }
@@ -209,7 +219,7 @@ impl GroupCoordinator {
             is_new: true,
         };
         group.add(member, &request.protocol_type);
-        self.timers.set(session(id, member_id), at.now + NEW_MEMBER_JOIN_TIMEOUT);
+        self.timers.set(Timer::session(id, member_id), at.now + NEW_MEMBER_JOIN_TIMEOUT);
         self.rebalance_or_complete(at, id, fx);
     }
 
@@ -229,9 +239,9 @@ impl GroupCoordinator {
         let old_leader = group.leader.clone().unwrap_or_default();
         let Some(mut before) = group.members.get(old_id).cloned() else { return };
         group.replace_static(instance, old_id, new_id, fx);
-        group.update_member(new_id, request, Some(waiter), fx);
-        self.timers.cancel(&session(id, old_id));
-        self.timers.set(session(id, new_id), at.now + millis(request.session_timeout_ms));
+        group.update_member(new_id, request, waiter, fx);
+        self.timers.cancel(&Timer::session(id, old_id));
+        self.timers.set(Timer::session(id, new_id), at.now + millis(request.session_timeout_ms));
         match group.state {
             ClassicState::Stable if group.select_protocol() == group.protocol => {
                 // Nothing changes for the others: no rebalance, only the new id is stored (KIP-345, KIP-814).
@@ -281,8 +291,8 @@ impl GroupCoordinator {
         group.replace_static(&instance, &new_id, &old_id, fx);
         let timeout = millis(before.session_timeout);
         group.members.insert(old_id.clone(), before);
-        self.timers.cancel(&session(&id, &new_id));
-        self.timers.set(session(&id, &old_id), at.now + timeout);
+        self.timers.cancel(&Timer::session(&id, &new_id));
+        self.timers.set(Timer::session(&id, &old_id), at.now + timeout);
         let mut response = group.joined("", false);
         response.error_code = coordinator_error(error).code();
         response.leader = StrBytes::from(old_leader);
@@ -351,11 +361,11 @@ impl GroupCoordinator {
         let late = group.members.values().filter(|m| m.joining.is_none() && m.instance.is_none());
         for member in late.map(|m| m.id.clone()).collect::<Vec<_>>() {
             group.remove(&member);
-            self.timers.cancel(&session(id, &member));
+            self.timers.cancel(&Timer::session(id, &member));
         }
         if !group.elect_joined_leader() && !group.members.is_empty() {
             // Nobody is there but static members that have not joined: wait on.
-            let again = at.now + group.rebalance_timeout();
+            let again = at.now + group.rebalance_timeout().max(WAIT_AGAIN);
             return self.timers.set(Timer::Join { group: id.to_string() }, again);
         }
         group.new_member_added = false;
@@ -372,7 +382,7 @@ impl GroupCoordinator {
             if let Some(waiter) = member.joining.take() {
                 waiter.joined(response, fx);
             }
-            self.timers.set(session(id, member_id), at.now + millis(member.session_timeout));
+            self.timers.set(Timer::session(id, member_id), at.now + millis(member.session_timeout));
         }
         group.pending_sync.extend(ids);
         let sync = Timer::Sync { group: id.to_string() };
@@ -408,7 +418,7 @@ impl GroupCoordinator {
     /// Takes a member out; what it waited for is refused.
     pub(super) fn drop_member(&mut self, id: &str, member_id: &str, fx: &mut Vec<GroupEffect>) {
         let Some(Group::Classic(group)) = self.groups.get_mut(id) else { return };
-        self.timers.cancel(&session(id, member_id));
+        self.timers.cancel(&Timer::session(id, member_id));
         let Some(member) = group.remove(member_id) else { return };
         if let Some(waiter) = member.joining {
             waiter.not_joined("", ResponseError::UnknownMemberId, fx);
@@ -436,21 +446,20 @@ fn rebalance_timeout(request: &JoinGroupRequest, version: i16) -> i32 {
 
 impl ClassicGroup {
     /// Takes over what the member says now; a request of it that still waits is let go.
-    fn update_member(
-        &mut self,
-        id: &str,
-        request: &JoinGroupRequest,
-        waiter: Option<Waiter>,
-        fx: &mut Vec<GroupEffect>,
-    ) {
-        let version = waiter.map_or(1, |w| w.version);
+    fn update_member(&mut self, id: &str, request: &JoinGroupRequest, waiter: Waiter, fx: &mut Vec<GroupEffect>) {
         let Some(member) = self.members.get_mut(id) else { return };
         member.protocols = protocols(request);
-        member.rebalance_timeout = rebalance_timeout(request, version);
+        member.rebalance_timeout = rebalance_timeout(request, waiter.version);
         member.session_timeout = request.session_timeout_ms;
-        if let Some(older) = std::mem::replace(&mut member.joining, waiter) {
+        if let Some(older) = member.joining.replace(waiter) {
             older.not_joined(id, ResponseError::RebalanceInProgress, fx);
         }
+    }
+
+    /// Does a member wait for this? It does no more.
+    fn take_joining(&mut self, waiter: &Waiter) -> bool {
+        let mut members = self.members.values_mut();
+        members.find_map(|m| m.joining.take_if(|joining| joining == waiter)).is_some()
     }
 
     /// The static member has another member id from now on; whoever waits under the old one is fenced.

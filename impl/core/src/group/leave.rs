@@ -81,7 +81,7 @@ impl GroupCoordinator {
                 group.static_members.get(instance).cloned().ok_or(ResponseError::UnknownMemberId)?
             }
             _ if group.pending_join.remove(member_id) => {
-                self.timers.cancel(&Timer::Session { group: id.to_string(), member: member_id.to_string() });
+                self.timers.cancel(&Timer::session(id, member_id));
                 return Ok(());
             }
             instance => {

@@ -55,6 +55,10 @@ pub fn partition_for(group: &str, partitions: i32) -> i32 {
     positive % partitions.max(1)
 }
 
+/// When a member whose time is over is taken out once more, in case the records that say so cannot be appended
+/// (`CoordinatorTimerImpl`). A timer that finds no member does nothing.
+const TRY_AGAIN: Millis = 500;
+
 /// A group, of one protocol or the other.
 #[derive(Clone, Debug)]
 enum Group {
@@ -67,6 +71,8 @@ enum Group {
 enum Then {
     /// Nobody waits for it.
     Nothing,
+    /// There is more to expire than one append holds.
+    ExpireMore,
     /// This answer goes out.
     Reply(Token, GroupResponse),
     /// A classic group was made; before it, there was this one under its name.
@@ -100,6 +106,8 @@ pub struct GroupCoordinator {
     groups: BTreeMap<String, Group>,
     offsets: Offsets,
     timers: Timers,
+    /// By consumer group: the metadata offset at which nothing was found to be new in the topics that it reads.
+    checked: BTreeMap<String, i64>,
     /// The offset after the last record that was read or written.
     written: i64,
     high_watermark: i64,
@@ -116,6 +124,7 @@ impl GroupCoordinator {
             groups: BTreeMap::new(),
             offsets: Offsets::default(),
             timers: Timers::default(),
+            checked: BTreeMap::new(),
             written: 0,
             high_watermark: 0,
             waiting: VecDeque::new(),
@@ -132,7 +141,7 @@ impl GroupCoordinator {
             match group {
                 Group::Classic(group) => {
                     for member in group.members.values() {
-                        let session = Timer::Session { group: id.clone(), member: member.id.clone() };
+                        let session = Timer::session(id, &member.id);
                         self.timers.set(session, at.now + millis(member.session_timeout));
                     }
                     if group.members.len() > self.config.max_size {
@@ -141,10 +150,10 @@ impl GroupCoordinator {
                 }
                 Group::Consumer(group) => {
                     for (member_id, member) in &group.members {
-                        let session = Timer::Session { group: id.clone(), member: member_id.clone() };
+                        let session = Timer::session(id, member_id);
                         self.timers.set(session, at.now + self.config.consumer_session_timeout_ms);
                         if member.state == consumer::MemberState::UnrevokedPartitions {
-                            let rebalance = Timer::Rebalance { group: id.clone(), member: member_id.clone() };
+                            let rebalance = Timer::rebalance(id, member_id);
                             let after = millis(member.about.rebalance_timeout_ms);
                             self.timers.set_for(rebalance, at.now + after, member.epoch);
                         }
@@ -207,13 +216,16 @@ impl GroupCoordinator {
         then: Then,
         fx: &mut Vec<GroupEffect>,
     ) {
+        let Ok(encoded) = records.iter().map(GroupRecord::encode).collect::<Result<Vec<_>, _>>() else {
+            return self.failed(at, then, ResponseError::UnknownServerError, fx);
+        };
         if records.is_empty() {
             return match self.appending.back_mut() {
                 Some(appending) => appending.then.push(then),
                 None => self.wait(at, then, fx),
             };
         }
-        fx.push(GroupEffect::Append { records: records.iter().map(GroupRecord::encode).collect() });
+        fx.push(GroupEffect::Append { records: encoded });
         let replay = if replay { records } else { Vec::new() };
         self.appending.push_back(Appending { replay, then: vec![then] });
     }
@@ -253,6 +265,7 @@ impl GroupCoordinator {
     fn committed(&mut self, at: &Moment<'_>, then: Then, fx: &mut Vec<GroupEffect>) {
         match then {
             Then::Nothing | Then::NewGroup { .. } => {}
+            Then::ExpireMore => self.timers.set(Timer::Expiration, at.now),
             Then::Reply(token, response) => fx.push(GroupEffect::Reply { token, response }),
             Then::Sync { group, generation, assignment } => self.synced(at, &group, generation, assignment, fx),
             Then::StaticRejoin(rejoin) => self.static_rejoined(&rejoin, fx),
@@ -262,7 +275,7 @@ impl GroupCoordinator {
     /// The append did not come to be, or nobody knows whether it will.
     fn failed(&mut self, at: &Moment<'_>, then: Then, error: ResponseError, fx: &mut Vec<GroupEffect>) {
         match then {
-            Then::Nothing => {}
+            Then::Nothing | Then::ExpireMore => {}
             Then::Reply(token, response) => fx.push(GroupEffect::Reply { token, response: response.failed(error) }),
             Then::NewGroup { group, joining, before } => self.not_created(&group, &joining, before, error, fx),
             Then::Sync { group, generation, .. } => self.not_synced(at, &group, generation, error, fx),
@@ -282,7 +295,10 @@ impl GroupCoordinator {
         if self.waiting.front().is_some_and(|w| w.deadline <= at.now)
             && let Some(Waiting { then, .. }) = self.waiting.pop_front()
         {
-            return self.failed(at, then, ResponseError::RequestTimedOut, fx);
+            return match then {
+                Then::NewGroup { group, joining, .. } => self.not_created_in_time(&group, &joining, fx),
+                then => self.failed(at, then, ResponseError::RequestTimedOut, fx),
+            };
         }
         let Some((timer, detail)) = self.timers.due(at.now) else { return };
         match timer {
@@ -292,9 +308,9 @@ impl GroupCoordinator {
             Timer::Rebalance { group, member } => self.rebalance_time_is_over(at, &group, &member, detail, fx),
             Timer::Expiration => {
                 self.timers.set(Timer::Expiration, at.now + self.config.offsets_retention_check_ms);
-                let records = self.expired(at);
+                let (records, more) = self.expired(at);
                 if !records.is_empty() {
-                    self.write(at, records, true, Then::Nothing, fx);
+                    self.write(at, records, true, if more { Then::ExpireMore } else { Then::Nothing }, fx);
                 }
             }
         }
@@ -306,6 +322,7 @@ impl GroupCoordinator {
             Some(Group::Consumer(_)) => {
                 let records = self.fence_consumer_members(at, group, &[member.to_string()]);
                 if !records.is_empty() {
+                    self.timers.set(Timer::session(group, member), at.now + TRY_AGAIN);
                     self.write(at, records, true, Then::Nothing, fx);
                 }
             }

@@ -22,6 +22,11 @@ const KNOWS_MEMBER_EPOCHS: i16 = 9;
 /// OffsetCommit's word for "as long as the broker says".
 const DEFAULT_RETENTION: i64 = -1;
 
+/// How many bytes the tombstones of one append may have, so that it is smaller than any max.message.bytes that makes sense.
+const EXPIRED_BYTES: usize = 256 << 10;
+/// What a tombstone takes besides its names, at most.
+const TOMBSTONE_BYTES: usize = 32;
+
 /// By group, topic and partition.
 #[derive(Clone, Default, PartialEq, Eq, Debug)]
 pub(super) struct Offsets(BTreeMap<String, BTreeMap<String, BTreeMap<i32, OffsetValue>>>);
@@ -78,7 +83,7 @@ impl GroupCoordinator {
             && matches!(classic.state, ClassicState::Stable | ClassicState::PreparingRebalance)
             && let Some(member) = classic.members.get(&*request.member_id)
         {
-            let session = Timer::Session { group: group.clone(), member: member.id.clone() };
+            let session = Timer::session(&group, &member.id);
             let until = at.now + millis(member.session_timeout);
             self.timers.set(session, until);
         }
@@ -256,9 +261,10 @@ impl GroupCoordinator {
     }
 
     /// The tombstones of what is past its retention or about a topic that was deleted, and of the groups that are empty and have no offset left
-    /// (GroupCoordinatorShard.cleanupGroupMetadata).
-    pub(super) fn expired(&self, at: &Moment<'_>) -> Vec<GroupRecord> {
+    /// (GroupCoordinatorShard.cleanupGroupMetadata): as many as one append may hold, and whether there may be more.
+    pub(super) fn expired(&self, at: &Moment<'_>) -> (Vec<GroupRecord>, bool) {
         let mut records = Vec::new();
+        let mut bytes = 0;
         for (id, group) in &self.groups {
             // Since when an offset's time runs; none if it does not run (KIP-211).
             let since = |value: &OffsetValue| match group {
@@ -285,16 +291,24 @@ impl GroupCoordinator {
             };
             let mut none_left = true;
             for (topic, partition, value) in self.offsets.of(id) {
+                if bytes >= EXPIRED_BYTES {
+                    return (records, true);
+                }
                 match is_over(topic, value) {
-                    true => records.push(tombstone(id, topic, partition)),
+                    true => {
+                        records.push(tombstone(id, topic, partition));
+                        bytes += id.len() + topic.len() + TOMBSTONE_BYTES;
+                    }
                     false => none_left = false,
                 }
             }
             if none_left {
-                records.append(&mut group.tombstones_if_empty(id));
+                let mut rest = group.tombstones_if_empty(id);
+                bytes += rest.len() * (id.len() + TOMBSTONE_BYTES);
+                records.append(&mut rest);
             }
         }
-        records
+        (records, false)
     }
 }
 

@@ -11,12 +11,13 @@ use super::messages::Moment;
 /// A pattern may take this many bytes once it is compiled.
 const MAX_COMPILED: usize = 1 << 20;
 
-/// Brings the topics of the group's patterns up to date, and forgets patterns that nobody uses. The error says what is wrong with a
-/// pattern. Kafka takes RE2/J's patterns; this takes the same kind (no look-around, no back references), which match in linear time.
+/// Brings the topics of the group's patterns up to date, and forgets patterns that nobody uses. Those that were up to date at `checked` are not
+/// looked at if nothing has changed since. The error says what is wrong with a pattern. Kafka takes RE2/J's patterns; this takes the same kind (no look-around, no back references), which match in linear time.
 pub(super) fn resolve_patterns(
     at: &Moment<'_>,
     id: &str,
     group: &mut ConsumerGroup,
+    checked: Option<i64>,
     records: &mut Vec<GroupRecord>,
 ) -> Result<(), String> {
     let used: BTreeSet<String> =
@@ -27,15 +28,19 @@ pub(super) fn resolve_patterns(
         records.push(GroupRecord::RegularExpression { group: id.to_string(), regex, value: None });
     }
     let now = at.topics.offset();
-    for regex in used {
+    let is_current = |version: i64| version >= now || checked == Some(now);
+    let stale = |regex: &String| !group.patterns.get(regex).is_some_and(|(_, version, _)| is_current(*version));
+    let stale: Vec<String> = used.into_iter().filter(stale).collect();
+    if stale.is_empty() {
+        return Ok(());
+    }
+    let names = at.topics.names();
+    for regex in stale {
         let known = group.patterns.get(&regex);
-        if known.is_some_and(|(_, version, _)| *version >= now) {
-            continue;
-        }
         // The whole name has to match.
         let whole = RegexBuilder::new(&format!("^(?:{regex})$")).size_limit(MAX_COMPILED).build();
         let whole = whole.map_err(|error| format!("SubscribedTopicRegex '{regex}' is not valid: {error}"))?;
-        let topics: BTreeSet<String> = at.topics.names().into_iter().filter(|name| whole.is_match(name)).collect();
+        let topics: BTreeSet<String> = names.iter().filter(|name| whole.is_match(name)).cloned().collect();
         if known.is_none_or(|(before, ..)| *before != topics) {
             let value = (topics, now, at.wall);
             group.patterns.insert(regex.clone(), value.clone());

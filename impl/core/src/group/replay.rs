@@ -32,6 +32,7 @@ impl GroupCoordinator {
                 self.change(&group, |group| (group.epoch, group.metadata_hash) = (epoch, hash));
             }
             GroupRecord::ConsumerGroupMetadata { group, value: None } => {
+                self.checked.remove(&group);
                 if self.consumer(&group).is_some() {
                     self.groups.remove(&group);
                 }

@@ -106,7 +106,7 @@ impl GroupCoordinator {
             let timeout = millis(member.session_timeout);
             let response = group.members.get(&member_id).map(|m| group.assigned(m)).unwrap_or_default();
             waiter.synced(response, fx);
-            self.timers.set(Timer::Session { group: id.to_string(), member: member_id }, at.now + timeout);
+            self.timers.set(Timer::session(id, &member_id), at.now + timeout);
         }
     }
 
@@ -133,8 +133,7 @@ impl GroupCoordinator {
             member.assignment = Bytes::new();
             if let Some(waiter) = member.syncing.take() {
                 waiter.not_synced(error, fx);
-                let session = Timer::Session { group: id.to_string(), member: member.id.clone() };
-                self.timers.set(session, at.now + millis(member.session_timeout));
+                self.timers.set(Timer::session(id, &member.id), at.now + millis(member.session_timeout));
             }
         }
     }
@@ -163,7 +162,7 @@ impl GroupCoordinator {
         let lives = matches!(error, None | Some(ResponseError::RebalanceInProgress));
         if lives && let Some(member) = self.classic(&request.group_id).and_then(|g| g.members.get(&*request.member_id))
         {
-            let session = Timer::Session { group: request.group_id.to_string(), member: member.id.clone() };
+            let session = Timer::session(&request.group_id, &member.id);
             let until = at.now + millis(member.session_timeout);
             self.timers.set(session, until);
         }

@@ -19,6 +19,16 @@ pub(super) enum Timer {
     Expiration,
 }
 
+impl Timer {
+    pub(super) fn session(group: &str, member: &str) -> Timer {
+        Timer::Session { group: group.to_string(), member: member.to_string() }
+    }
+
+    pub(super) fn rebalance(group: &str, member: &str) -> Timer {
+        Timer::Rebalance { group: group.to_string(), member: member.to_string() }
+    }
+}
+
 /// What a timer was set for: a generation, an epoch, or what is left of the initial delay.
 pub(super) type Detail = i64;
 

@@ -9,6 +9,7 @@ use super::{
     Assignment, ClassicMemberValue, CurrentAssignmentValue, GroupMetadataValue, GroupRecord, GroupRecordError,
     MemberMetadataValue, OffsetValue,
 };
+use crate::bound::LONGEST_STRING;
 use crate::varint::{put_u32, take_u32};
 
 /// The versions that are written: Kafka 4.1's. An OffsetCommitValue with its own time of expiry needs version 1, the only one that has it.
@@ -19,9 +20,9 @@ const GROUP_METADATA: i16 = 3;
 type Result<T> = std::result::Result<T, GroupRecordError>;
 
 impl GroupRecord {
-    /// The record's key and value as they stand in the log. Nothing for [`GroupRecord::Other`].
-    pub fn encode(&self) -> (Bytes, Option<Bytes>) {
-        let mut key = Writer { out: Vec::new(), flexible: false };
+    /// The record's key and value as they stand in the log, or [`GroupRecordError::TooLong`]. Nothing for [`GroupRecord::Other`].
+    pub fn encode(&self) -> Result<(Bytes, Option<Bytes>)> {
+        let mut key = Writer { out: Vec::new(), flexible: false, too_long: None };
         let value = match self {
             GroupRecord::OffsetCommit { group, topic, partition, value } => {
                 key.i16(1);
@@ -115,7 +116,7 @@ impl GroupRecord {
                 None
             }
         };
-        (key.out.into(), value)
+        Ok((key.done()?, value.transpose()?))
     }
 
     /// Reads a record off the log.
@@ -207,7 +208,7 @@ impl GroupRecord {
     }
 }
 
-fn offset_value(v: &OffsetValue) -> Bytes {
+fn offset_value(v: &OffsetValue) -> Result<Bytes> {
     if v.expire_timestamp >= 0 {
         let mut w = Writer::value(OFFSET_COMMIT_EXPIRES, false);
         w.i64(v.offset);
@@ -247,7 +248,7 @@ fn read_offset(version: i16, mut r: Reader<'_>) -> Result<OffsetValue> {
     Ok(OffsetValue { offset, leader_epoch, metadata, commit_timestamp, expire_timestamp, topic_id })
 }
 
-fn group_value(v: &GroupMetadataValue) -> Bytes {
+fn group_value(v: &GroupMetadataValue) -> Result<Bytes> {
     let mut w = Writer::value(GROUP_METADATA, false);
     w.str(&v.protocol_type);
     w.i32(v.generation);
@@ -295,7 +296,7 @@ fn read_group(version: i16, mut r: Reader<'_>) -> Result<GroupMetadataValue> {
     Ok(GroupMetadataValue { protocol_type, generation, protocol, leader, current_state_timestamp, members })
 }
 
-fn member_value(v: &MemberMetadataValue) -> Bytes {
+fn member_value(v: &MemberMetadataValue) -> Result<Bytes> {
     let mut w = Writer::value(0, true);
     w.nullable(&v.instance_id);
     w.nullable(&v.rack_id);
@@ -329,15 +330,17 @@ fn read_member(mut r: Reader<'_>) -> Result<MemberMetadataValue> {
 struct Writer {
     out: Vec<u8>,
     flexible: bool,
+    /// The length of a string that does not fit.
+    too_long: Option<usize>,
 }
 
 impl Writer {
     fn value(version: i16, flexible: bool) -> Writer {
-        Writer { out: version.to_be_bytes().to_vec(), flexible }
+        Writer { out: version.to_be_bytes().to_vec(), flexible, too_long: None }
     }
 
-    fn done(self) -> Bytes {
-        self.out.into()
+    fn done(self) -> Result<Bytes> {
+        self.too_long.map_or_else(|| Ok(self.out.into()), |size| Err(GroupRecordError::TooLong(size)))
     }
 
     fn i16(&mut self, v: i16) {
@@ -369,17 +372,14 @@ impl Writer {
         self.out.extend_from_slice(v);
     }
 
-    /// Strings come out of requests, whose strings have 15 bits of length, or out of compact ones of any length; what does not
-    /// fit is cut at a character.
     fn str(&mut self, v: &str) {
+        if v.len() > LONGEST_STRING {
+            self.too_long = Some(v.len());
+            return;
+        }
         match self.flexible {
             true => self.bytes(v.as_bytes()),
             false => {
-                let mut end = v.len().min(i16::MAX as usize);
-                while !v.is_char_boundary(end) {
-                    end -= 1;
-                }
-                let v = &v[..end];
                 self.i16(v.len() as i16);
                 self.out.extend_from_slice(v.as_bytes());
             }

@@ -119,7 +119,7 @@ fn written() -> Vec<(&'static str, GroupRecord)> {
 fn records_are_written_as_kafka_writes_them_and_read_back() {
     for (name, record) in written() {
         let (key, value) = golden(name);
-        assert_eq!(record.encode(), (key.clone(), Some(value.clone())), "{name}");
+        assert_eq!(record.encode(), Ok((key.clone(), Some(value.clone()))), "{name}");
         assert_eq!(GroupRecord::decode(&key, Some(&value)), Ok(record), "{name}");
     }
 }
@@ -134,7 +134,7 @@ fn older_and_newer_versions_are_read() {
     // A tombstone, a type that others write, a version that nobody has written yet.
     let gone = GroupRecord::GroupMetadata { group: "g".into(), value: None };
     assert_eq!(GroupRecord::decode(&key, None), Ok(gone.clone()));
-    assert_eq!(gone.encode(), (key.clone(), None));
+    assert_eq!(gone.encode(), Ok((key.clone(), None)));
     assert_eq!(GroupRecord::decode(&bytes("000b000167"), None), Ok(GroupRecord::Other(11)));
     assert_eq!(GroupRecord::decode(&key, Some(&bytes("0005"))), Err(GroupRecordError::Version(2, 5)));
 }
@@ -142,7 +142,7 @@ fn older_and_newer_versions_are_read() {
 #[test]
 fn a_record_cut_anywhere_is_refused() {
     for (name, record) in written() {
-        let (key, value) = record.encode();
+        let (key, value) = record.encode().unwrap();
         let value = value.unwrap();
         for cut in 0..value.len() {
             let read = GroupRecord::decode(&key, Some(&value.slice(..cut)));
@@ -151,6 +151,24 @@ fn a_record_cut_anywhere_is_refused() {
             assert!(same || read.is_err(), "{name} at {cut}: {read:?}");
         }
         (0..key.len()).for_each(|cut| assert!(GroupRecord::decode(&key.slice(..cut), None).is_err(), "{name} {cut}"));
+    }
+}
+
+/// A commit under a name that is cut would be acknowledged, and not be found again.
+#[test]
+fn a_string_that_does_not_fit_is_refused_and_not_cut() {
+    let text = |size: usize| "é".repeat(size / 2) + if size % 2 == 1 { "e" } else { "" };
+    let longest = i16::MAX as usize;
+    for (size, fits) in [(longest, true), (longest + 1, false)] {
+        let in_key = GroupRecord::OffsetCommit { group: text(size), topic: "t".into(), partition: 3, value: None };
+        let in_value = offset(OffsetValue { metadata: text(size), ..plain() });
+        let old = offset(OffsetValue { metadata: text(size), expire_timestamp: 2000, ..plain() });
+        for record in [in_key, in_value, old] {
+            match record.encode() {
+                Ok((key, value)) if fits => assert_eq!(GroupRecord::decode(&key, value.as_ref()), Ok(record)),
+                other => assert_eq!((fits, other), (false, Err(GroupRecordError::TooLong(size)))),
+            }
+        }
     }
 }
 

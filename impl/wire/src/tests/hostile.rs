@@ -56,6 +56,28 @@ fn mutated(seed: u64) {
     }
 }
 
+/// As Kafka's readers do: whoever writes the string elsewhere has 15 bits for its length.
+#[test]
+fn a_compact_string_is_no_longer_than_any_other_and_bytes_are() {
+    let text = |body: &mut Vec<u8>, size: usize| {
+        put_u32(body, size as u32 + 1);
+        body.resize(body.len() + size, b'g');
+    };
+    for (size, fits) in [(bound::LONGEST_STRING, true), (bound::LONGEST_STRING + 1, false)] {
+        let mut heartbeat = Vec::new();
+        text(&mut heartbeat, size);
+        heartbeat.extend([0, 0, 0, 1, 1, 0, 0]);
+        let walked = bound::request_body(ApiKey::Heartbeat, 4, &heartbeat);
+        assert_eq!(walked.is_ok(), fits, "{walked:?}");
+        assert_eq!(decode_request(frame(ApiKey::Heartbeat, 4, &heartbeat)).is_ok(), fits);
+        // The assignment of SyncGroup is bytes.
+        let mut sync = vec![0, 0, 0, 0, 0, 0, 1, 1];
+        text(&mut sync, size);
+        sync.push(0);
+        assert_eq!(bound::response_body(ApiKey::SyncGroup, 5, &sync).map(|walk| walk.bytes), Ok(sync.len()));
+    }
+}
+
 #[test]
 fn a_short_frame_is_an_error_and_not_a_panic() {
     for length in 0..10 {

@@ -84,8 +84,6 @@ fn an_older_client_joins_without_an_id_of_its_own() {
     let joined = w.joined(token);
     assert_eq!((joined.error_code, joined.generation_id), (0, 1));
     assert!(joined.member_id.starts_with("client-"), "{}", &*joined.member_id);
-    let refused = w.join("nobody");
-    assert_eq!(w.joined(refused).protocol_name.as_deref(), Some(""), "null only from version 7 on");
 }
 
 #[test]
@@ -304,4 +302,55 @@ fn groups_are_listed_and_described_and_deleted() {
     assert_eq!(delete(&mut w), [None, missing]);
     w.fail_over();
     assert_eq!(w.state(), "Dead");
+}
+
+/// A client may say 0 for its rebalance timeout, or less than nothing.
+#[test]
+fn a_coordinator_rests_while_static_members_that_have_no_time_are_away() {
+    for timeout in [0, -1] {
+        let mut w = world();
+        let joining = |w: &mut World, instance: &str| {
+            let mut request = join("", Some(instance));
+            request.rebalance_timeout_ms = timeout;
+            w.ask(GroupRequest::Join(request))
+        };
+        let first = joining(&mut w, "i");
+        let one = w.joined(first).member_id.to_string();
+        w.sync(&one, 1, &[(&one, b"all")]);
+        let second = joining(&mut w, "j");
+        w.join(&one);
+        let two = w.joined(second).member_id.to_string();
+        w.sync(&one, 2, &[(&one, b"a"), (&two, b"b")]);
+        assert_eq!(w.state(), "Stable");
+        w.leave(&[(&one, None)]);
+        for _ in 0..3 {
+            w.step(|c, at, fx| c.tick(at, fx));
+        }
+        let next = w.coordinator.next_timer().expect("a session");
+        assert!(next >= w.now + 1_000, "{next} and {}", w.now);
+        // It is waited for, and dropped when its session is over.
+        assert_eq!(w.state(), "PreparingRebalance");
+        w.pass(10_000);
+        assert_eq!(w.state(), "Empty");
+    }
+}
+
+#[test]
+fn a_member_whose_id_would_be_too_long_to_be_stored_is_refused() {
+    let mut w = world();
+    let long = "i".repeat(i16::MAX as usize);
+    let token = w.ask(GroupRequest::Join(join("", Some(&long))));
+    assert_eq!(error(w.joined(token).error_code), Some(ResponseError::InvalidRequest));
+    let token = w.ask(GroupRequest::Commit(commit("", -1, "t", 0, 7, "")));
+    assert_eq!(w.committed(token), [None]);
+}
+
+#[test]
+fn a_record_that_cannot_be_stored_is_an_append_that_fails() {
+    let mut w = world();
+    let mut request = commit("", -1, "t", 0, 7, "");
+    request.group_id = text(&"g".repeat(i16::MAX as usize + 1)).into();
+    let token = w.ask(GroupRequest::Commit(request));
+    assert_eq!(w.committed(token), [Some(ResponseError::UnknownServerError)]);
+    assert!(w.log.is_empty());
 }

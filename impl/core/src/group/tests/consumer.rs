@@ -134,7 +134,7 @@ fn members_come_and_go_and_every_partition_has_one_owner_in_the_end() {
     clients.remove(0);
     assert_eq!(settle(&mut w, &mut clients), 6);
     // A topic gets more partitions, and another one comes to be.
-    w.topics.topics.insert("u".into(), (Uuid::from_u128(2), 5));
+    w.topics.put("u", 2, 5);
     assert_eq!(settle(&mut w, &mut clients), 9);
 }
 
@@ -322,20 +322,91 @@ fn the_protocols_do_not_mix_but_an_empty_group_may_change() {
 #[test]
 fn members_subscribe_by_pattern() {
     let mut w = world();
-    w.topics.topics.insert("tt".into(), (Uuid::from_u128(3), 1));
+    w.topics.put("tt", 3, 1);
     let mut a = Client::new("a");
     let mut request = a.joining(&[]);
     (request.subscribed_topic_names, request.subscribed_topic_regex) = (None, Some(text("t+")));
     let response = w.consumer_beat(request);
     assert_eq!(a.take(response), None);
     assert_eq!((a.count(), a.has.len()), (5, 2));
-    w.topics.topics.insert("ttt".into(), (Uuid::from_u128(4), 2));
-    w.topics.offset += 1;
+    w.topics.put("ttt", 4, 2);
     assert_eq!(a.beat(&mut w), None);
     assert_eq!((a.count(), a.has.contains_key(&4)), (7, true));
     w.fail_over();
     assert_eq!(a.beat(&mut w), None);
     assert_eq!(a.count(), 7);
+}
+
+#[test]
+fn patterns_are_resolved_once_after_a_change_of_metadata() {
+    let mut w = world();
+    let mut clients = ["a", "b"].map(Client::new);
+    for (client, pattern) in clients.iter_mut().zip(["t+", "u+"]) {
+        let mut request = client.joining(&[]);
+        (request.subscribed_topic_names, request.subscribed_topic_regex) = (None, Some(text(pattern)));
+        let response = w.consumer_beat(request);
+        assert_eq!(client.take(response), None);
+    }
+    let listed = |w: &mut World, clients: &mut [Client]| {
+        let before = w.topics.listed.get();
+        for n in 0..6 {
+            assert_eq!(clients[n % 2].beat(w), None);
+        }
+        w.topics.listed.get() - before
+    };
+    assert_eq!(listed(&mut w, &mut clients), 0);
+    // Another topic, which nobody reads: nothing is written, and the patterns are not looked at again.
+    w.topics.put("x", 7, 1);
+    let end = w.log.len();
+    assert_eq!((listed(&mut w, &mut clients), w.log.len()), (1, end));
+    // One that somebody reads, and whose record is refused: it is not forgotten.
+    w.topics.put("tt", 8, 1);
+    w.broken = Some(NotEnoughReplicas);
+    assert_eq!(clients[1].beat(&mut w), Some(CoordinatorNotAvailable));
+    w.broken = None;
+    for n in 0..6 {
+        assert_eq!(clients[n % 2].beat(&mut w), None);
+    }
+    assert!(clients[0].has.contains_key(&8));
+}
+
+#[test]
+fn a_heartbeat_that_changes_nothing_looks_at_nothing_and_is_a_sign_of_life() {
+    let mut w = world();
+    let mut a = Client::new("a");
+    assert_eq!(a.join(&mut w, &["t"]), None);
+    assert_eq!(a.beat(&mut w), None);
+    let looked_up = w.topics.looked_up.get();
+    for _ in 0..3 {
+        w.pass(40_000);
+        let response = w.consumer_beat(a.request());
+        assert_eq!((error(response.error_code), response.member_epoch), (None, a.epoch));
+        assert_eq!(response.member_id.as_deref(), Some("a"));
+        assert_eq!((response.heartbeat_interval_ms, given(&response)), (5_000, None));
+    }
+    // Who says everything is told everything.
+    let mut full = a.joining(&["t"]);
+    (full.member_epoch, full.topic_partitions) = (a.epoch, Some(owned(&a.has)));
+    assert_eq!(given(&w.consumer_beat(full.clone())), Some(a.has.clone()));
+    assert_eq!(w.topics.looked_up.get(), looked_up);
+    // Whatever is not as before counts: what it reads, its epoch, its topics.
+    full.subscribed_topic_names = Some(vec![text("u").into()]);
+    let response = w.consumer_beat(full);
+    assert_eq!((response.member_epoch, error(response.error_code)), (a.epoch, None), "it has to give t up first");
+    assert_eq!(given(&response), Some(Given::new()));
+    assert_eq!(a.take(response), None);
+    assert_eq!(a.beat(&mut w), None);
+    assert_eq!((a.epoch, a.has.keys().copied().collect::<Vec<_>>()), (2, vec![2]));
+    assert_eq!(a.beat(&mut w), None);
+    let mut ahead = Client { epoch: 3, ..Client::new("a") };
+    assert_eq!(ahead.beat(&mut w), Some(FencedMemberEpoch));
+    w.topics.put("u", 2, 3);
+    assert_eq!(a.beat(&mut w), None);
+    assert_eq!((a.epoch, a.count()), (3, 3));
+    // An instance is another's, even if the id is known.
+    let mut fenced = a.request();
+    fenced.instance_id = Some(text("i"));
+    assert_eq!(error(w.consumer_beat(fenced).error_code), Some(UnknownMemberId));
 }
 
 #[test]

@@ -87,6 +87,97 @@ fn an_append_that_fails_changes_nothing_and_names_the_reason() {
 }
 
 #[test]
+fn a_group_whose_record_is_late_stays_and_only_its_first_member_is_told() {
+    let mut w = world_with(GroupConfig { initial_rebalance_delay_ms: 7_000, ..GroupConfig::default() });
+    w.version = 3;
+    w.held = true;
+    let first = w.join("");
+    w.pass(3_000);
+    let second = w.join("");
+    w.pass(2_000);
+    assert_eq!(error(w.joined(first).error_code), Some(CoordinatorNotAvailable));
+    assert!(w.waits(second), "its group is there");
+    w.replicate();
+    w.pass(10_000);
+    assert_eq!((w.joined(second).error_code, w.joined(second).generation_id), (0, 1));
+    // Who had its answer before is in the group.
+    let mut w = world();
+    w.version = 3;
+    w.held = true;
+    let token = w.join("");
+    let me = w.joined(token).member_id.to_string();
+    w.pass(5_000);
+    assert_eq!(w.beat(&me, 1), None);
+    w.replicate();
+    assert_eq!(w.state(), "CompletingRebalance");
+}
+
+/// A consumer group's member that is gone, while nothing can be written: it goes as soon as something can.
+#[test]
+fn the_end_of_a_session_is_not_lost_with_its_record() {
+    let mut w = world();
+    let token = w.consumer_beat(consumer("a", None, 0));
+    assert_eq!(token.member_epoch, 1);
+    w.broken = Some(NotEnoughReplicas);
+    w.pass(50_000);
+    assert_eq!(w.state(), "Stable");
+    w.broken = None;
+    w.pass(1_000);
+    assert_eq!(w.state(), "Empty");
+}
+
+#[test]
+fn a_member_whose_leaving_is_not_written_still_has_a_session() {
+    let mut w = world();
+    w.consumer_beat(consumer("a", Some("i"), 0));
+    w.broken = Some(NotEnoughReplicas);
+    let refused = w.consumer_beat(consumer("a", Some("i"), -1));
+    assert_eq!(error(refused.error_code), Some(CoordinatorNotAvailable));
+    w.broken = None;
+    // So has one that another was to replace.
+    assert_eq!(w.consumer_beat(consumer("a", Some("i"), -2)).error_code, 0);
+    w.broken = Some(NotEnoughReplicas);
+    let refused = w.consumer_beat(consumer("b", Some("i"), 0));
+    assert_eq!(error(refused.error_code), Some(CoordinatorNotAvailable));
+    w.broken = None;
+    w.pass(46_000);
+    assert_eq!(w.state(), "Empty");
+    // And one whose leaving alone failed.
+    w.consumer_beat(consumer("a", None, 0));
+    w.broken = Some(NotEnoughReplicas);
+    w.consumer_beat(consumer("a", None, -1));
+    w.broken = None;
+    assert_eq!(w.state(), "Stable");
+    w.pass(46_000);
+    assert_eq!(w.state(), "Empty");
+}
+
+#[test]
+fn a_member_that_gives_nothing_up_goes_when_that_can_be_written() {
+    let mut w = world();
+    let first = w.consumer_beat(consumer("a", None, 0));
+    let has = given(&first).expect("all of it");
+    w.consumer_beat(consumer("b", None, 0));
+    let mut keeps = consumer("a", None, 1);
+    (keeps.rebalance_timeout_ms, keeps.topic_partitions) = (-1, Some(owned(&has)));
+    let mut waits = consumer("b", None, 2);
+    (waits.rebalance_timeout_ms, waits.topic_partitions) = (-1, Some(vec![]));
+    for request in [&keeps, &waits, &waits] {
+        w.consumer_beat(request.clone());
+    }
+    w.broken = Some(NotEnoughReplicas);
+    for _ in 0..4 {
+        w.pass(10_000);
+        for request in [&keeps, &waits] {
+            assert_eq!(w.consumer_beat(request.clone()).error_code, 0, "nothing is written for it");
+        }
+    }
+    w.broken = None;
+    w.pass(1_000);
+    assert_eq!(error(w.consumer_beat(keeps).error_code), Some(UnknownMemberId));
+}
+
+#[test]
 fn a_static_member_whose_new_id_cannot_be_stored_stays_who_it_was() {
     let mut w = world();
     let first = w.ask(GroupRequest::Join(join("", Some("i"))));
@@ -152,6 +243,16 @@ fn whoever_waits_is_told_that_this_is_not_the_coordinator_any_more() {
     w.fail_over();
     assert_eq!(error(w.joined(joining).error_code), Some(NotCoordinator));
     assert_eq!(w.committed(fetch), [Some(NotCoordinator)]);
+}
+
+/// A heartbeat that joins, leaves or stays.
+fn consumer(member: &str, instance: Option<&str>, epoch: i32) -> ConsumerGroupHeartbeatRequest {
+    let mut request = ConsumerGroupHeartbeatRequest::default();
+    (request.group_id, request.member_id, request.member_epoch) = (group_id(), text(member), epoch);
+    (request.rebalance_timeout_ms, request.instance_id) = (30_000, instance.map(text));
+    request.subscribed_topic_names = Some(vec![text("t").into()]);
+    request.topic_partitions = Some(vec![]);
+    request
 }
 
 #[test]

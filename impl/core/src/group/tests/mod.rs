@@ -5,6 +5,7 @@ mod consumer;
 mod failures;
 mod offsets;
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -30,10 +31,22 @@ const NEWEST: i16 = 9;
 struct Catalogue {
     topics: BTreeMap<String, (Uuid, i32)>,
     offset: i64,
+    /// How often all names were asked for, and how often a topic was.
+    listed: Cell<usize>,
+    looked_up: Cell<usize>,
+}
+
+impl Catalogue {
+    /// A topic comes to be, or changes.
+    fn put(&mut self, name: &str, id: u128, partitions: i32) {
+        self.topics.insert(name.into(), (Uuid::from_u128(id), partitions));
+        self.offset += 1;
+    }
 }
 
 impl Topics for Catalogue {
     fn topic(&self, name: &str) -> Option<(Uuid, i32)> {
+        self.looked_up.set(self.looked_up.get() + 1);
         self.topics.get(name).copied()
     }
 
@@ -42,6 +55,7 @@ impl Topics for Catalogue {
     }
 
     fn names(&self) -> Vec<String> {
+        self.listed.set(self.listed.get() + 1);
         self.topics.keys().cloned().collect()
     }
 
@@ -60,6 +74,8 @@ struct World {
     held: bool,
     /// Appends are refused.
     broken: Option<ResponseError>,
+    /// Appends larger than this are refused, in bytes of keys and values.
+    limit: usize,
     answers: BTreeMap<Token, GroupResponse>,
     asked: Token,
     version: i16,
@@ -72,8 +88,8 @@ fn world() -> World {
 fn world_with(config: GroupConfig) -> World {
     let config = Arc::new(config);
     let mut topics = Catalogue::default();
-    topics.topics.insert("t".into(), (Uuid::from_u128(1), 4));
-    topics.topics.insert("u".into(), (Uuid::from_u128(2), 2));
+    topics.put("t", 1, 4);
+    topics.put("u", 2, 2);
     let mut world = World {
         coordinator: GroupCoordinator::new(config.clone()),
         config,
@@ -82,6 +98,7 @@ fn world_with(config: GroupConfig) -> World {
         log: Vec::new(),
         held: false,
         broken: None,
+        limit: 1 << 20,
         answers: BTreeMap::new(),
         asked: 0,
         version: NEWEST,
@@ -103,6 +120,7 @@ impl World {
                 GroupEffect::Append { records } => {
                     let outcome = match self.broken {
                         Some(error) => Err(error),
+                        None if size(&records) > self.limit => Err(ResponseError::MessageTooLarge),
                         None => {
                             self.log.extend(records);
                             Ok(self.log.len() as i64)
@@ -297,6 +315,10 @@ impl World {
             other => panic!("no ListGroups answer: {other:?}"),
         }
     }
+}
+
+fn size(records: &[(Bytes, Option<Bytes>)]) -> usize {
+    records.iter().map(|(key, value)| key.len() + value.as_ref().map_or(0, Bytes::len)).sum()
 }
 
 fn text(value: &str) -> StrBytes {

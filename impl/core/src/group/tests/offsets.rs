@@ -154,6 +154,37 @@ fn a_group_without_members_keeps_each_offset_from_its_commit() {
 }
 
 #[test]
+fn more_than_one_batch_of_offsets_expires_in_several() {
+    let mut w = world();
+    // Tombstones of 1,200 bytes each.
+    let topic = "t".repeat(1_200);
+    w.topics.put(&topic, 5, 1_000);
+    for chunk in (0..1_000).collect::<Vec<i32>>().chunks(250) {
+        let mut request = commit("", -1, &topic, 0, 1, "");
+        let row = request.topics[0].partitions[0].clone();
+        request.topics[0].partitions = chunk.iter().map(|p| row.clone().with_partition_index(*p)).collect();
+        let token = w.ask(GroupRequest::Commit(request));
+        assert_eq!(w.committed(token), [None; 250]);
+    }
+    (w.limit, w.broken) = (300_000, Some(NotEnoughReplicas));
+    w.pass(8 * day());
+    assert_eq!(w.offset(&topic), 1, "it is tried again");
+    w.broken = None;
+    // The next part is written when the one before is committed.
+    w.held = true;
+    let before = w.log.len();
+    w.pass(600_000);
+    let written = w.log.len() - before;
+    assert!((100..300).contains(&written), "{written}");
+    w.held = false;
+    w.replicate();
+    w.pass(600_000);
+    assert_eq!((w.offset(&topic), w.state()), (-1, "Dead".to_string()));
+    w.fail_over();
+    assert_eq!((w.offset(&topic), w.state()), (-1, "Dead".to_string()));
+}
+
+#[test]
 fn an_older_client_says_itself_how_long() {
     let mut w = world();
     w.version = 4;
