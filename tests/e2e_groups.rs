@@ -67,12 +67,11 @@ impl Process {
         self.said.iter().rev().find(|s| s[0] == "lag").map(|s| s[1].as_i64().unwrap())
     }
 
-    /// Lets it end by itself.
+    /// Lets it end by itself. All it says is read: the sender is gone when its output has ended.
     fn finish(mut self) -> Vec<Value> {
         drop(self.child.stdin.take());
         assert!(self.child.wait().unwrap().success());
-        std::thread::sleep(Duration::from_millis(50));
-        self.listen();
+        self.said.extend(self.lines.iter().map(|line| serde_json::from_str::<Value>(&line).unwrap()));
         std::mem::take(&mut self.said)
     }
 }

@@ -6,7 +6,7 @@
 mod answer;
 mod shard;
 
-pub(crate) use answer::{Client, answer, find_coordinator, is_for_groups};
+pub(crate) use answer::{Client, answer, create_topic, find_coordinator};
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -19,6 +19,7 @@ use bellwether_wire::messages::{
 use bellwether_wire::{ResponseError, StrBytes, Uuid};
 
 use crate::broker::Broker;
+use crate::groups::{self, OFFSETS_TOPIC};
 use crate::store::CLUSTER_ID;
 use crate::topics::auto_create;
 
@@ -30,7 +31,7 @@ const TOPIC_OPERATIONS: i32 = 1 << 3 | 1 << 4 | 1 << 5 | 1 << 6 | 1 << 7 | 1 << 
 /// The same for the cluster: CREATE, ALTER, DESCRIBE, CLUSTER_ACTION, DESCRIBE_CONFIGS, ALTER_CONFIGS, IDEMPOTENT_WRITE.
 const CLUSTER_OPERATIONS: i32 = 1 << 5 | 1 << 7 | 1 << 8 | 1 << 9 | 1 << 10 | 1 << 11 | 1 << 12;
 /// The topics that Kafka keeps for itself (`Topic.INTERNAL_TOPICS`).
-pub(crate) const INTERNAL_TOPICS: [&str; 3] = ["__consumer_offsets", "__share_group_state", "__transaction_state"];
+pub(crate) const INTERNAL_TOPICS: [&str; 3] = [OFFSETS_TOPIC, "__share_group_state", "__transaction_state"];
 
 fn operations(asked: bool, all: i32) -> i32 {
     if asked { all } else { NO_OPERATIONS }
@@ -53,13 +54,18 @@ pub(crate) async fn metadata(broker: &Arc<Broker>, version: i16, request: &Metad
     }
     let ids: BTreeSet<u128> = asked.iter().map(|t| t.topic_id.as_u128()).filter(|id| *id != 0).collect();
     if ids.is_empty() && broker.config.auto_create && request.allow_auto_topic_creation {
-        let missing: Vec<TopicName> = {
+        // Each once, however often it is named: the controller would refuse it.
+        let mut missing: BTreeSet<TopicName> = {
             let image = broker.image.read();
             let named = asked.iter().filter_map(|t| t.name.clone());
             named.filter(|n| image.topic_named(n).is_none()).collect()
         };
+        // This one is not made as others are (AutoTopicCreationManager): offsets must not expire with their records.
+        if missing.remove(&TopicName(StrBytes::from_static_str(OFFSETS_TOPIC))) {
+            groups::create_topic(broker).await;
+        }
         if !missing.is_empty() {
-            auto_create(broker, missing).await;
+            auto_create(broker, missing.into_iter().collect()).await;
         }
     }
     let image = broker.image.read();

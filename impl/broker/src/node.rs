@@ -325,13 +325,6 @@ impl NodeService {
                     broker.encode(api_key, version, correlation_id, lamport, body)
                 })
             }
-            body if groups::is_for_groups(&body) => match groups::answer(broker, &client, body) {
-                Some(body) => {
-                    let broker = broker.clone();
-                    Answer::later(async move { broker.encode(api_key, version, correlation_id, lamport, body.await) })
-                }
-                None => Answer::Close,
-            },
             RequestKind::CreateTopics(request) => {
                 let broker = broker.clone();
                 Answer::later(async move {
@@ -387,14 +380,21 @@ impl NodeService {
                     broker.encode(api_key, version, correlation_id, lamport, body)
                 })
             }
-            body => {
-                let Some(way) = admin::for_controller(&body) else { return Answer::Close };
-                let broker = broker.clone();
-                Answer::later(async move {
-                    let body = admin::forward(&broker, way, body).await?;
-                    broker.encode(api_key, version, correlation_id, lamport, body)
-                })
-            }
+            body => match groups::answer(broker, &client, body) {
+                Ok(body) => {
+                    let broker = broker.clone();
+                    Answer::later(async move { broker.encode(api_key, version, correlation_id, lamport, body.await) })
+                }
+                Err(body) => {
+                    let body = *body;
+                    let Some(way) = admin::for_controller(&body) else { return Answer::Close };
+                    let broker = broker.clone();
+                    Answer::later(async move {
+                        let body = admin::forward(&broker, way, body).await?;
+                        broker.encode(api_key, version, correlation_id, lamport, body)
+                    })
+                }
+            },
         }
     }
 }

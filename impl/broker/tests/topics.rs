@@ -280,6 +280,18 @@ async fn a_created_topic_is_told_with_all_that_is_in_force() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_name_that_is_asked_for_twice_is_created_once() {
+    let cluster = start(1, &config()).await;
+    let client = Client::connect(cluster.nodes()[0].address()).await;
+    let topics = vec![MetadataRequestTopic::default().with_name(Some(name("twice"))); 2];
+    let request = MetadataRequest::default().with_topics(Some(topics)).with_allow_auto_topic_creation(true);
+    let ResponseKind::Metadata(response) = client.call(9, request).await else { panic!("another answer") };
+    let found: Vec<_> = response.topics.iter().map(|t| (t.error_code, t.partitions.len())).collect();
+    assert_eq!(found, [(0, 1)]);
+    cluster.shutdown().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn metadata_is_asked_by_name_or_by_id_as_the_version_allows() {
     let cluster = start(1, &config()).await;
     let client = Client::connect(cluster.nodes()[0].address()).await;

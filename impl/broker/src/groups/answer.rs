@@ -29,32 +29,13 @@ const GROUP: i8 = 0;
 const BATCHED_FIND: i16 = 4;
 const BATCHED_FETCH: i16 = 8;
 
-/// Does a group coordinator answer it?
-pub(crate) fn is_for_groups(body: &RequestKind) -> bool {
-    matches!(
-        body,
-        RequestKind::JoinGroup(_)
-            | RequestKind::SyncGroup(_)
-            | RequestKind::Heartbeat(_)
-            | RequestKind::LeaveGroup(_)
-            | RequestKind::OffsetCommit(_)
-            | RequestKind::OffsetFetch(_)
-            | RequestKind::OffsetDelete(_)
-            | RequestKind::ListGroups(_)
-            | RequestKind::DescribeGroups(_)
-            | RequestKind::DeleteGroups(_)
-            | RequestKind::ConsumerGroupHeartbeat(_)
-            | RequestKind::ConsumerGroupDescribe(_)
-    )
-}
-
-/// What is asked has gone to the coordinators when this returns; their answers are put together by the future. None for a request that is not for
-/// groups.
+/// What is asked has gone to the coordinators when this returns; their answers are put together by the future. A request that
+/// no coordinator answers is given back.
 pub(crate) fn answer(
     broker: &Arc<Broker>,
     client: &Client,
     body: RequestKind,
-) -> Option<impl Future<Output = ResponseKind> + Send + use<>> {
+) -> Result<impl Future<Output = ResponseKind> + Send + use<>, Box<RequestKind>> {
     let version = client.version;
     let mut asking = Asking { broker, client, replies: Vec::new() };
     let kind = match body {
@@ -96,10 +77,10 @@ pub(crate) fn answer(
             }
             Kind::List
         }
-        _ => return None,
+        body => return Err(Box::new(body)),
     };
     let replies = asking.replies;
-    Some(async move {
+    Ok(async move {
         let mut responses = Vec::with_capacity(replies.len());
         for reply in replies {
             match reply {
@@ -335,11 +316,14 @@ pub(crate) async fn find_coordinator(
     let mut response = FindCoordinatorResponse::default();
     let one = [request.key.clone()];
     let keys = if version < BATCHED_FIND { &one[..] } else { &request.coordinator_keys };
+    if request.key_type == GROUP && !keys.is_empty() && broker.topic_id(OFFSETS_TOPIC).is_none() {
+        create_topic(broker).await;
+    }
     for key in keys {
         let mut coordinator = Coordinator::default();
         coordinator.key = key.clone();
         (coordinator.node_id, coordinator.port) = (BrokerId(-1), -1);
-        match coordinator_of(broker, version, request.key_type, key).await {
+        match coordinator_of(broker, version, request.key_type, key) {
             Ok((node, address)) => {
                 coordinator.node_id = BrokerId(node);
                 (coordinator.host, coordinator.port) = (StrBytes::from(address.host), i32::from(address.port));
@@ -361,21 +345,13 @@ pub(crate) async fn find_coordinator(
     response
 }
 
-async fn coordinator_of(
-    broker: &Arc<Broker>,
-    version: i16,
-    key_type: i8,
-    key: &str,
-) -> Result<(i32, HostPort), ResponseError> {
+fn coordinator_of(broker: &Broker, version: i16, key_type: i8, key: &str) -> Result<(i32, HostPort), ResponseError> {
     match key_type {
         GROUP => {}
         // Transactions have no coordinator yet, nor have share groups.
         1 => return Err(ResponseError::CoordinatorNotAvailable),
         2 if version >= 6 => return Err(ResponseError::CoordinatorNotAvailable),
         _ => return Err(ResponseError::InvalidRequest),
-    }
-    if broker.topic_id(OFFSETS_TOPIC).is_none() {
-        create(broker).await;
     }
     let partition = partition_for(key, partitions(broker));
     let image = broker.image.read();
@@ -388,7 +364,7 @@ async fn coordinator_of(
 
 /// Asks the controller for the topic, as Kafka describes it (`GroupCoordinatorService.groupMetadataTopicConfigs`). Unless
 /// offsets.topic.replication.factor was set, it is no more than there are brokers.
-async fn create(broker: &Arc<Broker>) {
+pub(crate) async fn create_topic(broker: &Arc<Broker>) {
     let wanted = i16::try_from(broker.config.number("offsets.topic.replication.factor")).unwrap_or(1);
     let live = broker.image.read().brokers().values().filter(|b| !b.fenced).count();
     let given = broker.config.given.contains_key("offsets.topic.replication.factor");

@@ -121,8 +121,13 @@ impl Shard {
         let state = &mut *self.state.lock();
         let State::Active(machine, waiting) = state else { return None };
         self.step(broker, machine, waiting, |machine, at, fx| machine.high_watermark(at, high_watermark, fx));
-        while machine.next_timer().is_some_and(|due| due <= broker.clock.now()) {
-            self.step(broker, machine, waiting, |machine, at, fx| machine.tick(at, fx));
+        // What comes due meanwhile is for the next time: requests are waiting for the lock.
+        let now = broker.clock.now();
+        while machine.next_timer().is_some_and(|due| due <= now) {
+            let refused = self.step(broker, machine, waiting, |machine, at, fx| machine.tick(at, fx));
+            if let Some(error) = refused {
+                tracing::warn!(tp = %self.replica.tp, ?error, "what was due cannot be appended");
+            }
         }
         Some(machine.next_timer())
     }
@@ -168,20 +173,21 @@ impl Shard {
         Ok(())
     }
 
-    /// Lets the machine take a step, and carries its effects out.
+    /// Lets the machine take a step, and carries its effects out. Why an append was refused, if one was.
     fn step(
         &self,
         broker: &Broker,
         machine: &mut GroupCoordinator,
         waiting: &mut HashMap<Token, oneshot::Sender<GroupResponse>>,
         step: impl FnOnce(&mut GroupCoordinator, &Moment<'_>, &mut Vec<GroupEffect>),
-    ) {
+    ) -> Option<ResponseError> {
         let image = broker.image.read();
         let at = Moment { now: broker.clock.now(), wall: wall_ms(), topics: &*image };
         let before = machine.next_timer();
         let mut fx = Vec::new();
         step(machine, &at, &mut fx);
         let mut queue = VecDeque::from(fx);
+        let mut refused = None;
         while let Some(effect) = queue.pop_front() {
             match effect {
                 GroupEffect::Reply { token, response } => {
@@ -194,8 +200,9 @@ impl Shard {
                     let appended = self.append(broker, &at, records);
                     let mut fx = Vec::new();
                     machine.appended(&at, appended.map(|(end, _)| end), &mut fx);
-                    if let Ok((_, high_watermark)) = appended {
-                        machine.high_watermark(&at, high_watermark, &mut fx);
+                    match appended {
+                        Ok((_, high_watermark)) => machine.high_watermark(&at, high_watermark, &mut fx),
+                        Err(error) => refused = Some(error),
                     }
                     queue.extend(fx);
                 }
@@ -205,6 +212,7 @@ impl Shard {
         if after.is_some_and(|after| before.is_none_or(|before| after < before)) {
             self.sooner.notify_one();
         }
+        refused
     }
 
     fn append(

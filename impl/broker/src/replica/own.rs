@@ -20,13 +20,11 @@ impl Replica {
     /// high watermark moves.
     pub(crate) fn watch(&self, epoch: i32, bell: Option<&Arc<Bell>>) -> Option<(i64, i64, i64)> {
         let inner = &mut *self.inner.lock();
-        let partition = &inner.partition;
-        if inner.closed.is_some() || !partition.is_leader() || partition.leader_epoch() != epoch {
-            return None;
-        }
+        inner.check_leader(epoch).ok()?;
         if let Some(bell) = bell {
             inner.consumers.hang(CONSUMER, bell);
         }
+        let partition = &inner.partition;
         Some((partition.log_start(), partition.log_end(), partition.high_watermark()))
     }
 
@@ -53,14 +51,20 @@ impl Replica {
         }
     }
 
-    /// Reads whole batches from `from` on, below `end`.
-    pub(crate) fn read_own(&self, from: i64, end: i64, max: usize) -> Result<Vec<Batch>, String> {
+    /// Reads whole batches from `from` on, below `end`. If the disk fails, the partition goes offline, and another broker leads it.
+    pub(crate) fn read_own(self: &Arc<Self>, from: i64, end: i64, max: usize) -> Result<Vec<Batch>, String> {
         let pieces = {
-            let inner = self.inner.lock();
+            let inner = &mut *self.inner.lock();
             if let Some(error) = inner.closed {
                 return Err(format!("{error:?}"));
             }
-            inner.log.read(from, end, max, true).map_err(|e| e.to_string())?.bytes
+            match inner.log.read(from, end, max, true) {
+                Ok(read) => read.bytes,
+                Err(error) => {
+                    self.read_failed(inner, &error);
+                    return Err(error.to_string());
+                }
+            }
         };
         let mut joined = BytesMut::new();
         pieces.iter().for_each(|piece| joined.extend_from_slice(piece));

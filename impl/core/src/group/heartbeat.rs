@@ -150,8 +150,8 @@ impl GroupCoordinator {
         Ok((records, self.beaten(&next, tells)))
     }
 
-    /// The answer to a member that says what it has said before, while its group rests and no topic has changed since that was looked at:
-    /// nearly every heartbeat is one of these.
+    /// The answer to a member that says what it has said before, while its group rests and no topic has changed since that was
+    /// looked at: nearly every heartbeat is one of these.
     fn nothing_new(
         &mut self,
         at: &Moment<'_>,
@@ -244,7 +244,8 @@ impl GroupCoordinator {
         records
     }
 
-    /// The member has not given its partitions up within its rebalance timeout, if it is still at that epoch.
+    /// The member has not given its partitions up within its rebalance timeout, if it is still at that epoch, or before it: the
+    /// step to that epoch may have been refused.
     pub(super) fn rebalance_time_is_over(
         &mut self,
         at: &Moment<'_>,
@@ -254,8 +255,9 @@ impl GroupCoordinator {
         fx: &mut Vec<GroupEffect>,
     ) {
         let member = self.consumer(id).and_then(|g| g.members.get(member_id));
-        let is_late =
-            |m: &ConsumerMember| m.state == MemberState::UnrevokedPartitions && Detail::from(m.epoch) == epoch;
+        let is_late = |m: &ConsumerMember| {
+            m.state == MemberState::UnrevokedPartitions && (0..=epoch).contains(&Detail::from(m.epoch))
+        };
         if member.is_some_and(is_late) {
             self.timers.set_for(Timer::rebalance(id, member_id), at.now + TRY_AGAIN, epoch);
             let records = self.fence_consumer_members(at, id, &[member_id.to_string()]);

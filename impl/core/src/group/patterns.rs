@@ -11,8 +11,9 @@ use super::messages::Moment;
 /// A pattern may take this many bytes once it is compiled.
 const MAX_COMPILED: usize = 1 << 20;
 
-/// Brings the topics of the group's patterns up to date, and forgets patterns that nobody uses. Those that were up to date at `checked` are not
-/// looked at if nothing has changed since. The error says what is wrong with a pattern. Kafka takes RE2/J's patterns; this takes the same kind (no look-around, no back references), which match in linear time.
+/// Brings the topics of the group's patterns up to date, and forgets patterns that nobody uses. Those that were up to date at
+/// `checked` are not looked at if nothing has changed since. The error says what is wrong with a pattern. Kafka takes RE2/J's
+/// patterns; this takes the same kind (no look-around, no back references), which match in linear time.
 pub(super) fn resolve_patterns(
     at: &Moment<'_>,
     id: &str,

@@ -178,6 +178,31 @@ fn a_member_that_gives_nothing_up_goes_when_that_can_be_written() {
 }
 
 #[test]
+fn a_member_whose_next_step_is_not_written_has_no_more_time_than_before() {
+    let mut w = world();
+    let has = given(&w.consumer_beat(consumer("a", None, 0))).expect("all of it");
+    w.consumer_beat(consumer("b", None, 0));
+    let mut beat = consumer("a", None, 1);
+    (beat.rebalance_timeout_ms, beat.topic_partitions) = (-1, Some(owned(&has)));
+    let kept = given(&w.consumer_beat(beat.clone())).expect("half of it");
+    // It has given up one half, and is to give up more at the next epoch.
+    w.consumer_beat(consumer("c", None, 0));
+    w.consumer_beat(consumer("d", None, 0));
+    beat.topic_partitions = Some(owned(&kept));
+    w.broken = Some(NotEnoughReplicas);
+    assert_eq!(error(w.consumer_beat(beat.clone()).error_code), Some(CoordinatorNotAvailable));
+    w.broken = None;
+    // From now on it says nothing of what it has.
+    beat.topic_partitions = None;
+    for _ in 0..2 {
+        w.pass(14_000);
+        assert_eq!(w.consumer_beat(beat.clone()).error_code, 0);
+    }
+    w.pass(4_000);
+    assert_eq!(error(w.consumer_beat(beat).error_code), Some(UnknownMemberId));
+}
+
+#[test]
 fn a_static_member_whose_new_id_cannot_be_stored_stays_who_it_was() {
     let mut w = world();
     let first = w.ask(GroupRequest::Join(join("", Some("i"))));
