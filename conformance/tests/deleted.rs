@@ -75,6 +75,7 @@ fn a_topic_that_is_deleted_ends_and_one_of_its_name_begins_anew() {
         Event::Start { logs: vec![log(TP, vec![]), log(second, epochs)], clean: false },
     ]);
     assert!(verdict.accepted, "{verdict:?}");
+    assert_eq!(verdict.coverage.outcomes.get("delete-topic"), Some(&1));
 }
 
 #[test]

@@ -20,7 +20,7 @@ use bellwether_trace::{Event, Line, NodeId, Rule, TopicPartition};
 
 use crate::reader::{BadRun, ReadError, Run, read_runs};
 
-pub use coverage::{Coverage, OUTCOMES};
+pub use coverage::{BESIDE, Coverage, OUTCOMES};
 pub(crate) use events::decided;
 pub use events::{action_of, event_of};
 pub use explain::Shown;
@@ -249,6 +249,7 @@ impl Oracle {
                     // Replicas that have yet to hear of it go on for a while, and nobody minds.
                     self.partitions.retain(|tp, _| tp.topic != *topic);
                     self.replicas.values_mut().for_each(|tps| tps.retain(|tp| tp.topic != *topic));
+                    self.coverage.count(node, event, seen);
                     return Ok(());
                 }
                 Event::Reassign { target, change, .. } => {
@@ -277,6 +278,7 @@ impl Oracle {
                         self.replicas.entry(*r).or_default().push(*tp);
                     }
                     self.partitions.insert(*tp, created);
+                    self.coverage.count(node, event, seen);
                     self.remember(file, line, &[*tp]);
                     return Ok(());
                 }
