@@ -63,6 +63,16 @@ pub struct PartitionOracle {
     pub(super) recent: VecDeque<Shown>,
 }
 
+/// What a step that turns out to be none leaves as it was.
+struct Known {
+    state: State<EpochRuns>,
+    given_up: Vec<(BrokerId, Flight<EpochRuns>)>,
+    unaware: BTreeSet<(BrokerId, BrokerId)>,
+    highest: Vec<Offset>,
+    applied: Vec<i64>,
+    starts: Starts,
+}
+
 /// Two oracles that explain the same futures: what they have shown does not count.
 impl PartialEq for PartitionOracle {
     fn eq(&self, other: &Self) -> bool {
@@ -126,19 +136,16 @@ impl PartitionOracle {
         })
     }
 
-    /// Follows one event, or says why the model cannot. After that the state is the last good one.
+    /// Follows one event, or says why the model cannot. After that all is as it was before.
     pub(super) fn step(&mut self, nodes: &Nodes, node: NodeId, event: &Event) -> Result<(), Why> {
         let local = project(event, self.tp);
-        let before = self.state.clone();
-        if let Event::Reassign { target: Some(target), .. } = &local {
-            self.make_room(nodes, target)?;
-        }
+        let before = self.known();
         let result = match self.aside(nodes, node, &local) {
             Some(result) => result,
             None => self.follow(nodes, node, &local),
         };
         if result.is_err() {
-            self.state = before;
+            self.restore(before);
         }
         if result.is_ok() {
             self.state.trim(self.config.rules.holds(Rule::RegistrationCatchUp));
@@ -148,6 +155,27 @@ impl PartitionOracle {
             self.starts.settle(&self.state);
         }
         result
+    }
+
+    fn known(&self) -> Known {
+        Known {
+            state: self.state.clone(),
+            given_up: self.given_up.clone(),
+            unaware: self.unaware.clone(),
+            highest: self.highest.clone(),
+            applied: self.applied.clone(),
+            starts: self.starts.clone(),
+        }
+    }
+
+    fn restore(&mut self, before: Known) {
+        let Known { state, given_up, unaware, highest, applied, starts } = before;
+        // Whoever got a place, and what was written, is no more.
+        self.names.replicas.truncate(state.brokers.len());
+        self.names.offsets.truncate(state.metadata.last_index() as usize + 1);
+        self.joined.truncate(state.brokers.len());
+        (self.state, self.given_up, self.unaware) = (state, given_up, unaware);
+        (self.highest, self.applied, self.starts) = (highest, applied, starts);
     }
 
     /// Brokers that never were replicas get a place.
@@ -174,6 +202,25 @@ impl PartitionOracle {
 
     /// The model steps, and the event must be what it shows.
     fn follow(&mut self, nodes: &Nodes, node: NodeId, event: &Event) -> Result<(), Why> {
+        let shown = self.steps(nodes, node, event)?.ok_or_else(|| Why::new("the model shows no such event here"))?;
+        if let Some(difference) = difference(&shown, &as_compared(&self.names, &shown, event)) {
+            return Err(Why::new(difference));
+        }
+        if self.config.rules != Rules::ALL {
+            // Without a rule they break, sooner or later.
+            return Ok(());
+        }
+        match violations(&self.state, &self.config).first() {
+            None => Ok(()),
+            Some(i) => Err(Why { id: Some(i.id()), why: format!("it breaks an invariant: {}", i.statement()) }),
+        }
+    }
+
+    /// The steps that an event stands for, and what the last of them shows.
+    fn steps(&mut self, nodes: &Nodes, node: NodeId, event: &Event) -> Result<Option<Event>, Why> {
+        if let Event::Reassign { target: Some(target), .. } = event {
+            self.make_room(nodes, target)?;
+        }
         let actions = action_of(&self.names, &self.state, node, event).map_err(Why::new)?;
         let mut shown = None;
         for action in &actions {
@@ -189,18 +236,7 @@ impl PartitionOracle {
             shown = event_of(self.tp, &self.names, nodes, &self.config, &before, action, &self.state);
             self.starts.show(&mut shown, action);
         }
-        let shown = shown.ok_or_else(|| Why::new("the model shows no such event here"))?;
-        if let Some(difference) = difference(&shown, &as_compared(&self.names, &shown, event)) {
-            return Err(Why::new(difference));
-        }
-        if self.config.rules != Rules::ALL {
-            // Without a rule they break, sooner or later.
-            return Ok(());
-        }
-        match violations(&self.state, &self.config).first() {
-            None => Ok(()),
-            Some(i) => Err(Why { id: Some(i.id()), why: format!("it breaks an invariant: {}", i.statement()) }),
-        }
+        Ok(shown)
     }
 
     fn advance(&mut self, action: &Action) -> Result<(), Why> {
@@ -379,13 +415,16 @@ impl PartitionOracle {
             return None;
         }
         let place = self.given_up.iter().position(|(f, flight)| *f == follower && asked(flight))?;
-        let before = (self.state.clone(), self.given_up.clone());
+        let before = self.known();
         let (_, old) = self.given_up.remove(place);
+        let asks = |f: &Flight<EpochRuns>| (f.leader_epoch, f.fetch_offset, f.last_fetched_epoch, f.incarnation);
+        let same = slot.as_ref().is_some_and(|slot| asks(slot) == asks(&old));
         self.put_back(follower, old);
         if let Err(why) = self.follow(nodes, node, event) {
-            (self.state, self.given_up) = before;
+            self.restore(before);
             return Some(Err(why));
         }
+        self.starts.to_nobody(&before.starts, same);
         let old = self.state.broker(follower).and_then(|b| b.fetch_to(leader)).cloned();
         let fetches = &mut self.state.brokers.get_mut(usize::from(follower))?.fetches;
         fetches.retain(|f| f.leader != leader);
@@ -416,13 +455,13 @@ impl PartitionOracle {
         if broker.applied.is_some() || !since {
             return None;
         }
-        let before = self.state.clone();
+        let before = self.known();
         let oldest = self.state.metadata.base;
         self.state.brokers.get_mut(usize::from(b))?.applied = Some(oldest);
         let result = self.follow(nodes, node, event);
         match result {
             Ok(()) => self.state.brokers.get_mut(usize::from(b))?.applied = None,
-            Err(_) => self.state = before,
+            Err(_) => self.restore(before),
         }
         Some(result)
     }
@@ -468,18 +507,7 @@ impl PartitionOracle {
     fn explained_without(&self, rule: Rule, nodes: &Nodes, node: NodeId, event: &Event) -> bool {
         let mut other = self.clone();
         other.config.rules = other.config.rules.without(rule);
-        let Ok(actions) = action_of(&other.names, &other.state, node, event) else { return false };
-        let mut shown = None;
-        for action in &actions {
-            let before = other.state.clone();
-            if other.advance(action).is_err() {
-                return false;
-            }
-            if other.state.metadata.last_index() > before.metadata.last_index() {
-                other.names.offsets.push(nodes.metadata_end());
-            }
-            shown = event_of(other.tp, &other.names, nodes, &other.config, &before, action, &other.state);
-        }
+        let shown = other.steps(nodes, node, event).ok().flatten();
         shown.is_some_and(|shown| shown == as_compared(&other.names, &shown, event))
     }
 
@@ -498,7 +526,7 @@ impl PartitionOracle {
         // Whether a fetch came before its leader knew of the partition says only how it may have been refused.
         other.unaware.clear();
         let ghosts = [&mut other.state.seen, &mut other.state.acked_all, &mut other.state.acked_one];
-        ghosts.into_iter().for_each(|ghost| *ghost = log(ghost));
+        ghosts.into_iter().chain(other.starts.logs()).for_each(|known| *known = log(known));
         let flights = other.given_up.iter_mut().map(|(_, flight)| flight);
         let mut flights: Vec<&mut Flight<EpochRuns>> = flights.collect();
         for b in &mut other.state.brokers {
