@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use bellwether_conformance::oracle::judge;
+use bellwether_conformance::oracle::{judge, untold};
 use bellwether_conformance::reader::runs_of;
 use bellwether_conformance::walk::{Plan, Walk};
 use bellwether_model::engine::{Explore, Options, Trail, explore};
@@ -16,41 +16,54 @@ fn main() -> std::io::Result<()> {
     let mut args = std::env::args().skip(1);
     let dir = PathBuf::from(args.next().unwrap_or_else(|| "conformance/traces/bad".into()));
     let only: Vec<String> = args.collect();
+    let mut unfit = 0;
     for rule in Rule::ALL.iter().filter(|r| only.is_empty() || only.iter().any(|o| o == r.id())) {
         let Some(mutant) = mutant(*rule) else { continue };
-        let caught = match mutant.fate {
-            // A trace does not say which of several fetches it tells of, and the machines on strings have one each.
-            // Nor does it say what a consumer has read.
-            Fate::Caught(wanted)
-                if mutant.bound.stale == 0 && (mutant.bound.consumers == 0 || mutant.bound.follower_reads) =>
-            {
-                Some(wanted)
-            }
-            _ => None,
-        };
-        let Some(wanted) = caught else {
-            match forbidden(*rule) {
-                Some(text) => {
-                    std::fs::write(dir.join(format!("{rule}.ndjson")), text)?;
-                    println!("{rule}: no counterexample, but a forbidden step");
-                }
-                None => println!("{rule}: no counterexample, and no forbidden step found"),
-            }
+        if let Some(why) = untold(*rule) {
+            println!("{rule}: no trace tells of it: {why}");
             continue;
-        };
-        let Some((invariant, trail)) = counterexample(&mutant, wanted) else {
-            println!("{rule}: NOT CAUGHT");
-            continue;
-        };
-        match written(&mutant, &trail) {
-            Ok(text) => {
+        }
+        match trace(&mutant) {
+            Ok((text, what)) => {
                 std::fs::write(dir.join(format!("{rule}.ndjson")), text)?;
-                println!("{rule}: {} steps, breaks {invariant}", trail.depth);
+                println!("{rule}: {what}");
             }
-            Err(why) => println!("{rule}: {} steps, breaks {invariant}, NOT WRITTEN: {why}", trail.depth),
+            Err(why) => {
+                unfit += 1;
+                println!("{rule}: NOT WRITTEN: {why}");
+            }
         }
     }
-    Ok(())
+    if unfit == 0 { Ok(()) } else { Err(std::io::Error::other(format!("{unfit} rules have no trace"))) }
+}
+
+/// The trace of a mutant that is rejected for the rule that it lacks, and what it is.
+fn trace(mutant: &Mutant) -> Result<(Vec<u8>, String), String> {
+    let (text, what) = match mutant.fate {
+        // In a trace a follower has one fetch on its way to each leader.
+        Fate::Caught(wanted) if mutant.bound.stale == 0 => {
+            let (invariant, trail) = counterexample(mutant, wanted).ok_or("the model check does not catch it")?;
+            let what = format!("{} steps, breaks {invariant}", trail.depth);
+            (written(mutant, &trail).map_err(|why| format!("{what}, but {why}"))?, what)
+        }
+        _ => {
+            let text = forbidden(mutant.rule).ok_or("no counterexample, and no forbidden step found")?;
+            (text, "no counterexample, but a forbidden step".into())
+        }
+    };
+    match rejected_for(&text) {
+        Some((_, Some(id))) if id == mutant.rule.id() => Ok((text, what)),
+        Some((line, id)) => {
+            Err(format!("{what}, but line {line} is rejected for {}", id.unwrap_or("nothing known".into())))
+        }
+        None => Err(format!("{what}, but it is accepted")),
+    }
+}
+
+/// The line at which a trace is rejected, and the id.
+fn rejected_for(text: &[u8]) -> Option<(u64, Option<String>)> {
+    let verdict = judge(&runs_of(&[("walk".into(), text.to_vec())])[0]);
+    verdict.rejected_at.map(|at| (at.line, at.id))
 }
 
 /// A trace without the rule that ends with the first step that the rule forbids; the shortest of many walks.
@@ -58,8 +71,8 @@ fn forbidden(rule: Rule) -> Option<Vec<u8>> {
     let rules = Rules::ALL.without(rule);
     let mut shortest: Option<(usize, Walk)> = None;
     let mut consider = |mut walk: Walk| {
-        let verdict = judge(&runs_of(&[("walk".into(), walk.one_file())])[0]);
-        let at = verdict.rejected_at.filter(|r| r.id.as_deref() == Some(rule.id())).map(|r| r.line as usize - 1);
+        let rejected = rejected_for(&walk.one_file()).filter(|(_, id)| id.as_deref() == Some(rule.id()));
+        let at = rejected.map(|(line, _)| line as usize - 1);
         if let Some(lines) = at.filter(|at| shortest.as_ref().is_none_or(|(s, _)| at < s)) {
             walk.truncate(lines);
             shortest = Some((lines, walk));

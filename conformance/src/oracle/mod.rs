@@ -10,6 +10,7 @@ mod explain;
 mod names;
 mod partition;
 mod starts;
+mod untold;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -27,6 +28,7 @@ pub use explain::Shown;
 pub use names::{Names, Nodes};
 pub(crate) use partition::assignments;
 pub use partition::{Batches, PartitionOracle};
+pub use untold::{UNTOLD, untold};
 
 use coverage::Seen;
 
