@@ -146,15 +146,14 @@ impl PartitionOracle {
         };
         if result.is_err() {
             self.restore(before);
+            return result;
         }
-        if result.is_ok() {
-            self.state.trim(self.config.rules.holds(Rule::RegistrationCatchUp));
-            for (highest, b) in self.highest.iter_mut().zip(&self.state.brokers) {
-                *highest = b.high_watermark.max(*highest);
-            }
-            self.starts.settle(&self.state);
+        self.state.trim(self.config.rules.holds(Rule::RegistrationCatchUp));
+        for (highest, b) in self.highest.iter_mut().zip(&self.state.brokers) {
+            *highest = b.high_watermark.max(*highest);
         }
-        result
+        self.starts.settle(&self.state);
+        Ok(())
     }
 
     fn known(&self) -> Known {
@@ -323,7 +322,7 @@ impl PartitionOracle {
         if whole { Ok(()) } else { Err(Why::new(format!("no batch ends at {offset}"))) }
     }
 
-    /// What the model has no action for; none if the event is an ordinary one.
+    /// What the model has no action for; none if the event is an ordinary one. If it is no step, [`Self::step`] takes back what this did.
     fn aside(&mut self, nodes: &Nodes, node: NodeId, event: &Event) -> Option<Result<(), Why>> {
         // A controller need not be a replica.
         if let Event::Unfence { broker, .. } = *event {
@@ -415,16 +414,15 @@ impl PartitionOracle {
             return None;
         }
         let place = self.given_up.iter().position(|(f, flight)| *f == follower && asked(flight))?;
-        let before = self.known();
+        let told = self.starts.clone();
         let (_, old) = self.given_up.remove(place);
         let asks = |f: &Flight<EpochRuns>| (f.leader_epoch, f.fetch_offset, f.last_fetched_epoch, f.incarnation);
         let same = slot.as_ref().is_some_and(|slot| asks(slot) == asks(&old));
         self.put_back(follower, old);
         if let Err(why) = self.follow(nodes, node, event) {
-            self.restore(before);
             return Some(Err(why));
         }
-        self.starts.to_nobody(&before.starts, same);
+        self.starts.answered_nobody(&told, same);
         let old = self.state.broker(follower).and_then(|b| b.fetch_to(leader)).cloned();
         let fetches = &mut self.state.brokers.get_mut(usize::from(follower))?.fetches;
         fetches.retain(|f| f.leader != leader);
@@ -455,13 +453,11 @@ impl PartitionOracle {
         if broker.applied.is_some() || !since {
             return None;
         }
-        let before = self.known();
         let oldest = self.state.metadata.base;
         self.state.brokers.get_mut(usize::from(b))?.applied = Some(oldest);
         let result = self.follow(nodes, node, event);
-        match result {
-            Ok(()) => self.state.brokers.get_mut(usize::from(b))?.applied = None,
-            Err(_) => self.restore(before),
+        if result.is_ok() {
+            self.state.brokers.get_mut(usize::from(b))?.applied = None;
         }
         Some(result)
     }

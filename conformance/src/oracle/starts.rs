@@ -102,7 +102,7 @@ impl Starts {
 
     /// The fetch that a leader has taken in was one that its follower had given up: nobody listens to the answer. Only if it asked the same
     /// as the present one nobody can say which of the two it was.
-    pub fn to_nobody(&mut self, before: &Starts, same: bool) {
+    pub fn answered_nobody(&mut self, before: &Starts, same: bool) {
         let now = std::mem::replace(&mut self.told, before.told.clone());
         self.told.extend(now.into_iter().filter(|told| same && !before.told.contains(told)));
     }
