@@ -154,7 +154,7 @@ fn vary(whole: &Value, path: &mut Vec<Step>, nodes: &[NodeId], out: &mut Vec<(St
                 }
             }
             "error" => ERRORS.iter().filter(|e| *e != text).for_each(|e| push("other", json!(e))),
-            "effect" => ["appended", "truncated", "ignored"].iter().for_each(|e| push("other", json!(e))),
+            "effect" => ["appended", "truncated", "ignored", "begun-anew"].iter().for_each(|e| push("other", json!(e))),
             "answer" => {
                 ERRORS.iter().for_each(|e| push("other", json!({"error": e})));
                 push("other", json!({"diverging": {"epoch": 0, "end": 0}}));
