@@ -6,6 +6,7 @@
 mod admin;
 mod connection;
 mod consumer;
+mod groups;
 mod metadata;
 mod produce;
 mod producer;
@@ -478,6 +479,11 @@ fn spoken(api: ApiKey) -> Option<(i16, i16)> {
         ApiKey::DeleteRecords => (0, 2),
         ApiKey::ElectLeaders => (1, 2),
         ApiKey::IncrementalAlterConfigs => (0, 1),
+        // One group a request: in later versions it is a list.
+        ApiKey::FindCoordinator => (1, 3),
+        ApiKey::OffsetFetch => (2, 7),
+        // The first that tells the protocol.
+        ApiKey::ListGroups => (5, 5),
         _ => return None,
     })
 }

@@ -20,10 +20,13 @@ export function readArguments() {
       compression: { ...text, default: 'none' },
       idempotence: { ...text, default: 'off' },
       gate: { ...text, default: '0' },
-      seconds: { ...text, default: '0' }
+      seconds: { ...text, default: '0' },
+      group: text,
+      protocol: { ...text, default: 'classic' },
+      session: { ...text, default: '3000' }
     }
   })
-  for (const number of ['partitions', 'records', 'size', 'gate', 'seconds']) values[number] = Number(values[number])
+  for (const number of ['partitions', 'records', 'size', 'gate', 'seconds', 'session']) values[number] = Number(values[number])
   values.bootstrap = values.bootstrap.split(',')
   return values
 }
@@ -94,6 +97,34 @@ export function read(partition, offset, key, value, headers) {
   tell('read', partition, Number(offset), string(key), crc32(value), value.length, pairs)
 }
 
+// A member's work with a record: it is done when the line is out, and takes a while.
+export async function work(partition, offset, key, value, headers) {
+  read(partition, offset, key, value, headers)
+  flush()
+  await sleep(2)
+}
+
+// A member's partitions, if they are others than before.
+let assignment
+export function assigned(partitions) {
+  const sorted = JSON.stringify([...partitions].sort())
+  if (sorted === assignment) return
+  assignment = sorted
+  tell('assigned', JSON.parse(sorted))
+  flush()
+}
+
+// A commit was acknowledged.
+export function committed(partition, offset) {
+  tell('committed', partition, Number(offset))
+  flush()
+}
+
+// The committed offset and the end of a partition, as the client itself finds them.
+export function lag(partition, committed, end) {
+  tell('lag', partition, Number(committed), Number(end))
+}
+
 // An object whose `told` becomes true when standard input ends: the harness has seen all that it waits for.
 export function untilTold() {
   const state = { told: false }
@@ -102,11 +133,11 @@ export function untilTold() {
   return state
 }
 
-export async function main(versions, produce, consume) {
+export async function main(versions, modes) {
   const args = readArguments()
   tell('versions', versions)
   try {
-    await (args.mode === 'produce' ? produce(args) : consume(args))
+    await modes[args.mode](args)
     tell('done')
     flush()
     process.exit(0)

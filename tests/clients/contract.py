@@ -14,7 +14,7 @@ def tell(*what):
 
 def arguments():
     parser = argparse.ArgumentParser()
-    parser.add_argument("--mode", choices=["produce", "consume"], required=True)
+    parser.add_argument("--mode", choices=["produce", "consume", "member"], required=True)
     parser.add_argument("--bootstrap", required=True)
     parser.add_argument("--topic", required=True)
     parser.add_argument("--partitions", type=int, required=True)
@@ -25,6 +25,10 @@ def arguments():
     parser.add_argument("--idempotence", choices=["on", "off"], default="off")
     parser.add_argument("--gate", type=int, default=0)
     parser.add_argument("--seconds", type=float, default=0)
+    parser.add_argument("--before", type=float, default=0)
+    parser.add_argument("--group")
+    parser.add_argument("--protocol", choices=["classic", "consumer"], default="classic")
+    parser.add_argument("--session", type=int, default=3000)
     return parser.parse_args()
 
 
@@ -46,13 +50,18 @@ def records(args):
 class Pace:
     """Waits at the gate for a line on standard input, and spreads what comes after it over the time that was asked for.
 
-    `even`: what comes before it, too.
+    `even`: what comes before it, too. With --before that is spread over a time of its own, in clumps, as long as the gate
+    is shut.
     """
+
+    CLUMP = 60
 
     def __init__(self, args, even=False):
         self.gate = args.gate
-        self.began = time.monotonic() if even else None
+        self.started = time.monotonic()
+        self.began = self.started if even else None
         self.step = args.seconds / max(1, args.records - args.gate)
+        self.before = args.before / max(1, args.gate)
         self.opened = None
         self.open = threading.Event()
         if self.gate > 0:
@@ -60,6 +69,9 @@ class Pace:
 
     def ahead(self, number):
         """How many seconds to wait, and then to ask again; 0 if it is time for this record."""
+        if self.before and number < self.gate:
+            ahead = self.started + self.before * number - time.monotonic()
+            return min(ahead, 0.05) if ahead > 0 and number % self.CLUMP == 0 and not self.open.is_set() else 0
         if self.gate == 0 or number < self.gate:
             ahead = self.began + self.step * number - time.monotonic() if self.began and self.gate else 0
             return ahead if ahead > 0.005 else 0
@@ -95,6 +107,43 @@ def read(partition, offset, key, value, headers):
 
 def text(data):
     return None if data is None else data.decode(errors="replace")
+
+
+def process(partition, offset, key, value, headers):
+    """A member's work with a record: it is done when the line is out, and takes a while."""
+    read(partition, offset, key, value, headers)
+    sys.stdout.flush()
+    time.sleep(0.002)
+
+
+class Group:
+    """What a member tells of its group, and which offsets it is to commit."""
+
+    def __init__(self):
+        self.assignment = None
+        self.due = {}
+
+    def assigned(self, partitions):
+        """Tells the partitions if they are others than before."""
+        partitions = sorted(partitions)
+        if partitions != self.assignment:
+            tell("assigned", partitions)
+            sys.stdout.flush()
+            self.assignment = partitions
+
+    def committed(self, partition, offset):
+        """The commit was acknowledged."""
+        tell("committed", partition, offset)
+        sys.stdout.flush()
+
+    def lag(self, partition, committed, end):
+        """Committed offset and end of a partition, as the client itself finds them."""
+        tell("lag", partition, committed, end)
+
+
+def not_committed(error):
+    """A rebalance, or the coordinator is somewhere else: the records come again, or are committed with the next."""
+    sys.stderr.write(f"commit: {error}\n")
 
 
 def until_told():

@@ -1,6 +1,9 @@
-//! `cargo xtask clients`: every client that we know writes and reads through a cluster of three processes, and is judged.
+//! `cargo xtask clients`: every client that we know writes and reads through a cluster of three processes, alone and in
+//! groups, and is judged.
 
 mod catalog;
+mod group_judge;
+mod groups;
 mod install;
 mod judge;
 mod program;
@@ -21,11 +24,12 @@ use bellwether_conformance::oracle::validate_files;
 use bellwether_trace::NodeId;
 use clap::Parser as _;
 
-use catalog::{CLIENTS, COMPRESSIONS, Client};
+use catalog::{CLIENTS, COMPRESSIONS, Client, Protocol};
+use groups::{Group, Shown};
 use install::{Installed, Places, install};
 use scenario::{Bench, Scenario};
 use story::Records;
-use table::{Row, markdown};
+use table::{GroupRow, Row, markdown, markdown_of_groups, versions_and_faults};
 
 const PARTITIONS: i32 = 6;
 /// Bytes of a value.
@@ -37,26 +41,31 @@ const JUDGED: u64 = 1 << 30;
 /// Every client writes and reads records of 1 KiB: acks=all, 6 partitions, replication factor 3, min.insync.replicas 2.
 ///
 /// Undisturbed, and while a leader is killed with SIGKILL; with each compression that the client has. What was read must be
-/// what was written: complete, equal and in order. Exit code 0: all is good; 1: something is not; 2: something is missing.
+/// what was written: complete, equal and in order. Then as members of groups, in each protocol that the client has, while a
+/// member and the coordinator are killed: every record is processed, and no committed offset goes back.
+/// Exit code 0: all is good; 1: something is not; 2: something is missing.
 #[derive(clap::Parser)]
 #[command(
     name = "cargo xtask clients",
     after_help = "Example: cargo xtask clients --records 5000 --client java --client sarama"
 )]
 struct Args {
-    /// How many records for each client and compression
+    /// How many records for each client and compression; groups read 12,000 in any case
     #[arg(long, default_value_t = 100_000)]
     records: usize,
-    /// 5,000 records: what the gate does
+    /// 5,000 records; 4,500 for the groups, and not all of them: what the gate does
     #[arg(long, conflicts_with = "records")]
     ci: bool,
     /// Only these clients
     #[arg(long = "client", value_name = "NAME", value_parser = CLIENTS.iter().map(|c| c.name).collect::<Vec<_>>())]
     clients: Vec<String>,
-    /// Only these scenarios
+    /// Only the groups
+    #[arg(long, conflicts_with_all = ["scenarios", "compressions", "records"])]
+    groups: bool,
+    /// Only these scenarios, and no groups
     #[arg(long = "scenario", value_name = "NAME", value_enum)]
     scenarios: Vec<Scenario>,
-    /// Only these compressions
+    /// Only these compressions, and no groups
     #[arg(long = "compression", value_name = "NAME", value_parser = COMPRESSIONS.to_vec())]
     compressions: Vec<String>,
     /// Write the table to this file, with date, machine and versions
@@ -102,56 +111,157 @@ fn run(args: &Args) -> anyhow::Result<bool> {
     let installed = install_all(&clients, &places)?;
     eprintln!("{} clients are ready after {:.0} s", clients.len(), begun.elapsed().as_secs_f64());
 
-    let count = if args.ci { 5_000 } else { args.records };
     let scratch = tempfile::tempdir_in(&places.build)?;
-    let values = scratch.path().join("values");
-    let bytes = values_of(count, SIZE);
-    std::fs::write(&values, &bytes)?;
-    let records = Arc::new(Records::new(&bytes, SIZE, PARTITIONS));
-    drop(bytes);
-
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let mut rows = Vec::new();
-    for (i, client) in clients.iter().enumerate() {
-        let dir = args.keep.as_ref().map_or(scratch.path(), PathBuf::as_path).join(client.name);
-        let kept = args.compressions.clone();
-        let bench = Bench {
-            client,
-            writer: &installed[client.name],
-            reader: &installed[client.read_by.unwrap_or(client.name)],
-            compressions: client
-                .compressions
-                .iter()
-                .copied()
-                .filter(|c| kept.is_empty() || kept.iter().any(|k| k == c))
-                .collect(),
-            records: records.clone(),
-            values: &values,
-            size: SIZE,
-            logs: dir.join("clients"),
-            seconds: 2.5 + count as f64 / 10_000.0,
-            patience: Duration::from_secs(60 + count as u64 / 200),
-            victim: 1 + i as NodeId % BROKERS,
-        };
-        let mut spec = ClusterSpec::new(&program, &dir);
-        spec.arguments = args.broker_arguments.clone();
-        let row = runtime.block_on(row(args, spec, &bench, client))?;
-        for fault in row.faults() {
-            eprintln!("FAILED: {fault}");
-        }
-        eprintln!("{}: {} after {:.1} s", client.name, if row.good() { "ok" } else { "FAILED" }, row.seconds);
-        if args.keep.is_none() {
-            // A hundred thousand records, five times, on three brokers: too much to keep them all to the end.
-            let _ = std::fs::remove_dir_all(&dir);
-        }
-        rows.push(row);
-    }
-    let table = markdown(&rows);
+    let setting = Setting {
+        args,
+        program: &program,
+        installed: &installed,
+        dir: args.keep.as_ref().map_or(scratch.path(), PathBuf::as_path),
+    };
+    let count = if args.ci { 5_000 } else { args.records };
+    let rows = if args.groups { Vec::new() } else { setting.rows(&clients, count)? };
+    let alone = !args.groups && !(args.scenarios.is_empty() && args.compressions.is_empty());
+    let groups = if alone { Vec::new() } else { setting.group_rows(&clients)? };
+    let table = markdown(&rows) + &markdown_of_groups(&groups) + &versions_and_faults(&rows, &groups);
     println!("{table}");
     if let Some(out) = &args.out {
         std::fs::write(out, heading(count, begun.elapsed())? + &table).with_context(|| out.display().to_string())?;
     }
-    Ok(rows.iter().all(Row::good))
+    Ok(rows.iter().all(Row::good) && groups.iter().all(GroupRow::good))
+}
+
+/// What all runs share.
+struct Setting<'a> {
+    args: &'a Args,
+    program: &'a Path,
+    installed: &'a BTreeMap<&'static str, Installed>,
+    /// Everything that is written goes below it.
+    dir: &'a Path,
+}
+
+impl Setting<'_> {
+    /// So many records, and the file with their values.
+    fn records(&self, count: usize) -> anyhow::Result<(Arc<Records>, PathBuf)> {
+        std::fs::create_dir_all(self.dir)?;
+        let values = self.dir.join(format!("values-{count}"));
+        let bytes = values_of(count, SIZE);
+        std::fs::write(&values, &bytes)?;
+        Ok((Arc::new(Records::new(&bytes, SIZE, PARTITIONS)), values))
+    }
+
+    fn spec(&self, dir: &Path) -> ClusterSpec {
+        let mut spec = ClusterSpec::new(self.program, dir);
+        spec.arguments = self.args.broker_arguments.clone();
+        spec
+    }
+
+    /// Without `--keep`, a hundred thousand records, five times, on three brokers: too much to keep them all to the end.
+    fn clear(&self, dir: &Path) {
+        if self.args.keep.is_none() {
+            let _ = std::fs::remove_dir_all(dir);
+        }
+    }
+
+    /// Writing and reading, one client after the other.
+    fn rows(&self, clients: &[&'static Client], count: usize) -> anyhow::Result<Vec<Row>> {
+        let (records, values) = self.records(count)?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let mut rows = Vec::new();
+        for (i, client) in clients.iter().enumerate() {
+            let dir = self.dir.join(client.name);
+            let kept = &self.args.compressions;
+            let bench = Bench {
+                client,
+                writer: &self.installed[client.name],
+                reader: &self.installed[client.read_by.unwrap_or(client.name)],
+                compressions: client
+                    .compressions
+                    .iter()
+                    .copied()
+                    .filter(|c| kept.is_empty() || kept.iter().any(|k| k == c))
+                    .collect(),
+                records: records.clone(),
+                values: &values,
+                size: SIZE,
+                logs: dir.join("clients"),
+                seconds: 2.5 + count as f64 / 10_000.0,
+                patience: Duration::from_secs(60 + count as u64 / 200),
+                victim: 1 + i as NodeId % BROKERS,
+            };
+            let row = runtime.block_on(row(self.args, self.spec(&dir), &bench, client))?;
+            for fault in row.faults() {
+                eprintln!("FAILED: {fault}");
+            }
+            eprintln!("{}: {} after {:.1} s", client.name, if row.good() { "ok" } else { "FAILED" }, row.seconds);
+            self.clear(&dir);
+            rows.push(row);
+        }
+        Ok(rows)
+    }
+
+    /// Groups, some at a time: most of their time they wait for timeouts.
+    fn group_rows(&self, clients: &[&'static Client]) -> anyhow::Result<Vec<GroupRow>> {
+        let (count, before, seconds) = if self.args.ci { (4_500, 30.0, 3.0) } else { (12_000, 60.0, 5.0) };
+        let (records, values) = self.records(count)?;
+        let mut all: Vec<(&'static Client, Protocol)> = Vec::new();
+        for client in clients {
+            all.extend(client.groups.iter().map(|protocol| (*client, *protocol)));
+        }
+        if self.args.ci {
+            all.retain(|(client, protocol)| catalog::GATE.contains(&(client.name, *protocol)));
+        }
+        let rows = side_by_side(all, 3, |(client, protocol)| {
+            let dir = self.dir.join(format!("{}-{}-group", client.name, protocol.name()));
+            let group = Group {
+                client,
+                protocol,
+                member: &self.installed[client.name],
+                writer: &self.installed[catalog::WRITER],
+                records: records.clone(),
+                values: &values,
+                size: SIZE,
+                logs: dir.join("clients"),
+                before,
+                seconds,
+                patience: Duration::from_secs(60),
+            };
+            let mut spec = self.spec(&dir);
+            spec.config = group_config();
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            let row = runtime.block_on(group_row(spec, &group))?;
+            for fault in row.faults() {
+                eprintln!("FAILED: {fault}");
+            }
+            eprintln!("{}: {} after {:.1} s", row.name(), if row.good() { "ok" } else { "FAILED" }, row.seconds);
+            self.clear(&dir);
+            Ok(row)
+        });
+        rows.into_iter().collect()
+    }
+}
+
+/// Members that are silent are missed soon, in both protocols; `--test-timeouts` lets groups begin at once.
+fn group_config() -> Vec<(String, String)> {
+    let session = groups::SESSION.as_millis();
+    let mut config = Vec::new();
+    for (key, value) in [("session.timeout.ms", session), ("heartbeat.interval.ms", session / 10)] {
+        // The default, and the least that may be asked for.
+        config.push((format!("group.consumer.{key}"), value.to_string()));
+        config.push((format!("group.consumer.min.{key}"), value.to_string()));
+    }
+    config
+}
+
+async fn group_row(spec: ClusterSpec, group: &Group<'_>) -> anyhow::Result<GroupRow> {
+    let begun = Instant::now();
+    std::fs::create_dir_all(&group.logs)?;
+    let mut cluster = Cluster::start(spec).await?;
+    let mut shown = Shown::default();
+    let outcome = group.run(&mut cluster, &mut shown).await.map_err(|error| format!("{error:#}"));
+    let stopped = cluster.stop().await.map_err(|error| error.to_string());
+    let trace = stopped.and_then(|()| judge_traces(cluster.traces()));
+    let seconds = begun.elapsed().as_secs_f64();
+    Ok(GroupRow { client: group.client, protocol: group.protocol, shown, outcome, trace, seconds })
 }
 
 /// A cluster of its own for each client: what one does to it is no other's trouble.
@@ -196,33 +306,40 @@ fn judge_traces(traces: &[PathBuf]) -> Result<u64, String> {
     }
 }
 
-/// Installs all clients that are needed, two at a time, and their readers.
+/// Installs all clients that are needed, two at a time: their readers too, and who writes for groups.
 fn install_all(clients: &[&'static Client], places: &Places) -> anyhow::Result<BTreeMap<&'static str, Installed>> {
     let mut needed: Vec<&'static Client> = clients.to_vec();
-    for reader in clients.iter().filter_map(|client| client.read_by).filter_map(catalog::named) {
-        if !needed.iter().any(|client| client.name == reader.name) {
-            needed.push(reader);
+    for other in clients.iter().filter_map(|client| client.read_by).chain([catalog::WRITER]) {
+        if !needed.iter().any(|client| client.name == other) {
+            needed.extend(catalog::named(other));
         }
     }
     // The longest first: Go compiles for most of a minute.
     needed.sort_by_key(|client| !matches!(client.kind, catalog::Kind::Go { .. }));
-    let next = Mutex::new(needed.into_iter());
+    let done = side_by_side(needed, 2, |client| {
+        let outcome = install(client, places).with_context(|| format!("{} cannot be installed", client.name));
+        Ok((client.name, outcome?))
+    });
+    done.into_iter().collect()
+}
+
+/// Does the work for all items, so many at a time; the outcomes are in the order of the items.
+fn side_by_side<T: Send, R: Send>(items: Vec<T>, at_a_time: usize, work: impl Fn(T) -> R + Sync) -> Vec<R> {
+    let next = Mutex::new(items.into_iter().enumerate());
     let done = Mutex::new(BTreeMap::new());
     std::thread::scope(|scope| {
-        for _ in 0..2 {
+        for _ in 0..at_a_time {
             scope.spawn(|| {
                 loop {
-                    let client = next.lock().unwrap_or_else(PoisonError::into_inner).next();
-                    let Some(client) = client else { return };
-                    let outcome =
-                        install(client, places).with_context(|| format!("{} cannot be installed", client.name));
-                    done.lock().unwrap_or_else(PoisonError::into_inner).insert(client.name, outcome);
+                    let item = next.lock().unwrap_or_else(PoisonError::into_inner).next();
+                    let Some((i, item)) = item else { return };
+                    let outcome = work(item);
+                    done.lock().unwrap_or_else(PoisonError::into_inner).insert(i, outcome);
                 }
             });
         }
     });
-    let done = done.into_inner().unwrap_or_else(PoisonError::into_inner);
-    done.into_iter().map(|(name, outcome)| Ok((name, outcome?))).collect()
+    done.into_inner().unwrap_or_else(PoisonError::into_inner).into_values().collect()
 }
 
 /// Values that differ from each other, one after the other: a readable half that compresses well, and a half that does not.
@@ -260,7 +377,8 @@ fn heading(count: usize, took: Duration) -> anyhow::Result<String> {
         text,
         "Each client writes and reads {count} records of 1 KiB with each compression that it has: 6 partitions, replication\n\
          factor 3, min.insync.replicas=2, acks=all, on a controller and three brokers, one process each, with files. *ok*: what\n\
-         was read is what was written, complete, equal byte for byte, in order in each partition.\n\n\
+         was read is what was written, complete, equal byte for byte, in order in each partition. Groups read 12,000 records\n\
+         (4,500 with `--ci`); what is asked of them is in [tests/clients](tests/clients/README.md#groups).\n\n\
          `cargo xtask clients {}` made this page on {} at revision {}, on {} {} with {cores} cores, in {:.0} s.\n",
         std::env::args().skip(1).collect::<Vec<_>>().join(" "),
         said("date", &["-u", "+%Y-%m-%d"])?,
@@ -275,6 +393,15 @@ fn heading(count: usize, took: Duration) -> anyhow::Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn work_side_by_side_keeps_the_order() {
+        let slow_first = |i: u64| {
+            std::thread::sleep(Duration::from_millis(20 - 4 * i));
+            i * i
+        };
+        assert_eq!(side_by_side(vec![0, 1, 2, 3, 4], 2, slow_first), [0, 1, 4, 9, 16]);
+    }
 
     #[test]
     fn values_differ_have_their_size_and_fit_on_a_line() {

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
 
 use crate::install::Installed;
 use crate::story::{Records, Story};
@@ -60,6 +60,26 @@ impl Program {
         self.story.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// For somebody else who listens.
+    pub(crate) fn told(&self) -> Arc<Mutex<Story>> {
+        self.story.clone()
+    }
+
+    /// Kills it with SIGKILL, and hears what it had said by then.
+    pub(crate) fn kill(&mut self) -> anyhow::Result<()> {
+        ensure!(self.ended().is_none(), "it had ended before it was killed: {}", self.last_words());
+        self.child.kill()?;
+        self.child.wait()?;
+        self.hear_all()
+    }
+
+    fn hear_all(&mut self) -> anyhow::Result<()> {
+        match self.reader.take().map(JoinHandle::join) {
+            Some(Err(_)) => bail!("its output could not be read"),
+            _ => Ok(()),
+        }
+    }
+
     /// It may go on to write.
     pub(crate) fn open_gate(&mut self) {
         if let Some(stdin) = &mut self.stdin {
@@ -88,11 +108,7 @@ impl Program {
                 None => tokio::time::sleep(Duration::from_millis(10)).await,
             }
         };
-        if let Some(reader) = self.reader.take()
-            && reader.join().is_err()
-        {
-            bail!("its output could not be read");
-        }
+        self.hear_all()?;
         if !status.success() {
             bail!("it ended with {status}: {}", self.last_words());
         }

@@ -1,6 +1,6 @@
 //! What a client's program tells of itself, line by line; each record that it read is compared with what was to be written.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
@@ -106,6 +106,16 @@ pub(crate) struct Story {
     pub(crate) reads: Vec<Read>,
     /// For each partition the offset after the last that was read.
     pub(crate) read_to: BTreeMap<i32, i64>,
+    /// A member's partitions, since it told of them last.
+    pub(crate) assigned: BTreeSet<i32>,
+    /// For each partition the offset that a member committed last.
+    pub(crate) committed: BTreeMap<i32, i64>,
+    /// How many commits of a partition were acknowledged.
+    pub(crate) commits: u64,
+    /// The first commit of a member that was below an earlier one of its own.
+    pub(crate) went_back: Option<String>,
+    /// The committed offset and the end of each partition, as a member found them before it left.
+    pub(crate) lags: BTreeMap<i32, (i64, i64)>,
     /// It said that it was done.
     pub(crate) done: bool,
     /// Lines that are not of the contract: the first of them.
@@ -145,6 +155,23 @@ impl Story {
                 let number = records.number_of(&line, headers);
                 self.reads.push(Read { partition, offset, number });
                 self.read_to.insert(partition, offset + 1);
+            }
+            "assigned" => {
+                let list = line.0.get(1).and_then(Value::as_array).ok_or("no list of partitions")?;
+                let partition = |at| Line(list).partition(at);
+                self.assigned = (0..list.len()).map(partition).collect::<Result<_, _>>()?;
+            }
+            "committed" => {
+                let (partition, offset) = (line.partition(1)?, line.int(2)?);
+                self.commits += 1;
+                let before = self.committed.insert(partition, offset);
+                if let Some(before) = before.filter(|before| *before > offset) {
+                    let why = format!("it committed {partition}@{before}, and then {partition}@{offset}");
+                    self.went_back.get_or_insert(why);
+                }
+            }
+            "lag" => {
+                self.lags.insert(line.partition(1)?, (line.int(2)?, line.int(3)?));
             }
             "done" => self.done = true,
             word => return Err(format!("the word '{word}'")),
@@ -197,5 +224,17 @@ mod tests {
         assert_eq!((story.versions.as_str(), story.done, story.nonsense), ("x 1", true, None));
         assert_eq!(story.acknowledged, [Acknowledged { number: 1, partition: 1, offset: None }]);
         assert_eq!(story.ranges[&0], (0, 1));
+    }
+
+    #[test]
+    fn a_member_has_the_partitions_that_it_told_last_and_its_commits_do_not_go_back() {
+        let mut lines = vec![r#"["assigned",[0,1]]"#, r#"["assigned",[1]]"#, r#"["committed",0,5]"#];
+        lines.extend([r#"["committed",1,3]"#, r#"["committed",0,5]"#, r#"["lag",0,5,7]"#]);
+        let story = told(&lines);
+        assert_eq!((story.assigned, story.lags, story.nonsense), ([1].into(), [(0, (5, 7))].into(), None));
+        assert_eq!((story.committed, story.commits, story.went_back), ([(0, 5), (1, 3)].into(), 3, None));
+        lines.push(r#"["committed",0,4]"#);
+        assert_eq!(told(&lines).went_back.as_deref(), Some("it committed 0@5, and then 0@4"));
+        assert!(told(&[r#"["assigned",["a"]]"#]).nonsense.is_some());
     }
 }

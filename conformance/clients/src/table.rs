@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use crate::catalog::{COMPRESSIONS, Client, Sends};
+use crate::catalog::{COMPRESSIONS, Client, Protocol, Sends};
+use crate::group_judge::Counts;
+use crate::groups::{STEPS, Shown};
 use crate::scenario::{Cell, Scenario};
 
 /// What became of a client.
@@ -41,7 +43,67 @@ impl Row {
     }
 }
 
-/// The tables of all scenarios that were run, and the faults.
+/// What became of a client in groups.
+#[derive(Debug)]
+pub(crate) struct GroupRow {
+    pub(crate) client: &'static Client,
+    pub(crate) protocol: Protocol,
+    pub(crate) shown: Shown,
+    pub(crate) outcome: Result<Counts, String>,
+    /// Events of the brokers' traces, if all of them were explained; or why not.
+    pub(crate) trace: Result<u64, String>,
+    pub(crate) seconds: f64,
+}
+
+impl GroupRow {
+    pub(crate) fn name(&self) -> String {
+        format!("{}, {}", self.client.name, self.protocol.name())
+    }
+
+    /// Is everything as it should be?
+    pub(crate) fn good(&self) -> bool {
+        self.outcome.is_ok() && self.trace.is_ok()
+    }
+
+    /// What is wrong, one line each.
+    pub(crate) fn faults(&self) -> Vec<String> {
+        let outcome = self.outcome.as_ref().err().map(|why| format!("{}, group: {why}", self.name()));
+        let trace = self.trace.as_ref().err().map(|why| format!("{}, trace: {why}", self.name()));
+        outcome.into_iter().chain(trace).collect()
+    }
+}
+
+/// The table of groups, if there are any.
+pub(crate) fn markdown_of_groups(rows: &[GroupRow]) -> String {
+    let mut text = String::new();
+    if rows.is_empty() {
+        return text;
+    }
+    text.push_str(
+        "## In groups: members and their coordinator are killed with SIGKILL; every record is processed at least once\n\n\
+         Seconds until the members had told that they share all partitions; at last, until every partition had a newer \
+         committed offset.\n\n",
+    );
+    let _ = writeln!(text, "| client | processed | {} |", STEPS.join(" | "));
+    let _ = writeln!(text, "|---|---|{}", "---|".repeat(STEPS.len()));
+    for row in rows {
+        let processed = match &row.outcome {
+            Ok(Counts { processed, again: 0, .. }) => format!("{processed}"),
+            Ok(Counts { processed, again, .. }) => format!("{processed}, {again} of them again"),
+            Err(_) => "**FAILED**".into(),
+        };
+        let took = |step: usize| match row.shown.took.get(step) {
+            Some(took) => format!("{:.1}", took.as_secs_f64()),
+            None => "not reached".into(),
+        };
+        let took: Vec<String> = (0..STEPS.len()).map(took).collect();
+        let _ = writeln!(text, "| {} | {processed} | {} |", row.name(), took.join(" | "));
+    }
+    text.push('\n');
+    text
+}
+
+/// The tables of all scenarios that were run.
 pub(crate) fn markdown(rows: &[Row]) -> String {
     let mut text = String::new();
     for (scenario, title) in [
@@ -64,16 +126,29 @@ pub(crate) fn markdown(rows: &[Row]) -> String {
         }
         text.push('\n');
     }
-    text.push_str("## Versions and traces\n\n| client | versions | events of the brokers, judged | seconds |\n|---|---|---|---|\n");
-    for row in rows {
-        let trace = match &row.trace {
+    text
+}
+
+/// Versions, what became of the traces, and what failed.
+pub(crate) fn versions_and_faults(rows: &[Row], groups: &[GroupRow]) -> String {
+    let head = "| client | versions | events of the brokers, judged | seconds |\n|---|---|---|---|\n";
+    let mut text = format!("## Versions and traces\n\n{head}");
+    let mut line = |name: &str, versions: &str, trace: Option<&Result<u64, String>>, seconds: f64| {
+        let trace = match trace {
             Some(Ok(events)) => format!("{events} accepted"),
             Some(Err(_)) => "**FAILED**".into(),
             None => "not judged".into(),
         };
-        let _ = writeln!(text, "| {} | {} | {trace} | {:.0} |", row.client.name, row.versions, row.seconds);
+        let _ = writeln!(text, "| {name} | {versions} | {trace} | {seconds:.0} |");
+    };
+    for row in rows {
+        line(row.client.name, &row.versions, row.trace.as_ref(), row.seconds);
     }
-    let faults: Vec<String> = rows.iter().flat_map(Row::faults).collect();
+    for row in groups {
+        line(&row.name(), &row.shown.versions, Some(&row.trace), row.seconds);
+    }
+    let faults: Vec<String> =
+        rows.iter().flat_map(Row::faults).chain(groups.iter().flat_map(GroupRow::faults)).collect();
     if !faults.is_empty() {
         text.push_str("\n## What failed\n\n");
         for fault in faults {
@@ -113,15 +188,50 @@ mod tests {
         assert!(!Row { cells: BTreeMap::new(), ..row(good(), None) }.good());
     }
 
+    fn whole(row: Row) -> String {
+        let rows = [row];
+        markdown(&rows) + &versions_and_faults(&rows, &[])
+    }
+
+    fn group(outcome: Result<Counts, String>, trace: Result<u64, String>) -> GroupRow {
+        let client = named("java").unwrap();
+        let shown = Shown { versions: "1".into(), took: vec![std::time::Duration::from_millis(1_234)] };
+        GroupRow { client, protocol: Protocol::Consumer, shown, outcome, trace, seconds: 2.0 }
+    }
+
+    #[test]
+    fn a_row_of_groups_is_good_only_if_all_of_it_is() {
+        assert!(group(Ok(Counts::default()), Ok(1)).good());
+        let bad = group(Err("a\nb".into()), Err("c".into()));
+        assert!(!bad.good() && !group(Ok(Counts::default()), Err("c".into())).good());
+        assert_eq!(bad.faults(), ["java, consumer, group: a\nb", "java, consumer, trace: c"]);
+        let text = versions_and_faults(&[], &[bad]);
+        assert!(
+            text.contains(
+                "| java, consumer | 1 | **FAILED** | 2 |\n\n## What failed\n\n- java, consumer, group: a b\n"
+            )
+        );
+    }
+
+    #[test]
+    fn the_table_of_groups_tells_how_far_each_came() {
+        assert_eq!(markdown_of_groups(&[]), "");
+        let counts = Counts { processed: 10, again: 3, commits: 1 };
+        let text = markdown_of_groups(&[group(Ok(counts), Ok(1)), group(Err("a".into()), Ok(1))]);
+        let rest = "| 1.2 | not reached | not reached | not reached | not reached |";
+        assert!(text.contains(&format!("| java, consumer | 10, 3 of them again {rest}\n")), "{text}");
+        assert!(text.contains(&format!("| java, consumer | **FAILED** {rest}\n")), "{text}");
+    }
+
     #[test]
     fn the_table_tells_each_kind_of_cell() {
-        let text = markdown(&[row(Cell::Good { again: 3 }, Some(Ok(7)))]);
+        let text = whole(row(Cell::Good { again: 3 }, Some(Ok(7))));
         assert!(
             text.contains("| kafkajs, idempotent | ok, 3 twice | not run | not run | not offered | not offered |"),
             "{text}"
         );
         assert!(text.contains("| kafkajs | 1 | 7 accepted | 1 |") && !text.contains("What failed"), "{text}");
-        let text = markdown(&[row(Cell::Bad("a\nb".into()), Some(Err("c".into())))]);
+        let text = whole(row(Cell::Bad("a\nb".into()), Some(Err("c".into()))));
         assert!(text.contains("| **FAILED** |") && text.contains("- kafkajs, kill, none: a b\n"), "{text}");
         assert!(text.contains("- kafkajs, trace: c"), "{text}");
     }

@@ -86,8 +86,8 @@ impl Client {
         i32::try_from(self.config().request_timeout.as_millis()).unwrap_or(i32::MAX)
     }
 
-    /// Any broker passes it on to the controller (KIP-590): the first that answers.
-    async fn ask(&self, request: RequestKind) -> Result<ResponseKind, ClientError> {
+    /// Whom any broker can answer, or passes on to the controller (KIP-590): the first that answers.
+    pub(super) async fn ask(&self, request: RequestKind) -> Result<ResponseKind, ClientError> {
         let metadata = self.refresh(&[]).await?;
         let mut last = ClientError::Incomplete("Metadata without a broker".into());
         for address in metadata.brokers.values() {

@@ -1,6 +1,7 @@
 """confluent-kafka, which is librdkafka, under the contract of ../README.md."""
 
 import sys
+import time
 from pathlib import Path
 
 sys.path.append(str(Path(__file__).parent.parent))
@@ -79,11 +80,57 @@ def consume(args):
     consumer.close()
 
 
+def member(args):
+    told, group = contract.until_told(), contract.Group()
+    # Old versions do not know the word group.protocol, and in the new protocol the broker has the times.
+    settings = {"group.protocol": "consumer"} if args.protocol == "consumer" else {
+        "session.timeout.ms": args.session, "heartbeat.interval.ms": args.session // 10}
+    consumer = Consumer({
+        **PATIENT,
+        **settings,
+        "bootstrap.servers": args.bootstrap,
+        "group.id": args.group,
+        "enable.auto.commit": False,
+        "auto.offset.reset": "earliest",
+        "fetch.wait.max.ms": 50,
+    })
+    consumer.subscribe([args.topic])
+    while not told.is_set():
+        messages = [message for message in consumer.consume(100, timeout=0.1) if message.error() is None]
+        group.assigned(p.partition for p in consumer.assignment())
+        for message in messages:
+            contract.process(message.partition(), message.offset(), message.key(), message.value(), message.headers())
+        if messages:
+            try:
+                for done in consumer.commit(asynchronous=False):
+                    if done.error is None and done.offset >= 0:
+                        group.committed(done.partition, done.offset)
+            except KafkaException as error:
+                contract.not_committed(error)
+    partitions = [TopicPartition(args.topic, partition) for partition in range(args.partitions)]
+    for found in consumer.committed(partitions, timeout=30):
+        group.lag(found.partition, found.offset, end_of(consumer, found))
+    consumer.close()
+
+
+def end_of(consumer, partition):
+    """The library asks only once, and its leader may just have changed."""
+    deadline = time.monotonic() + 30
+    while True:
+        try:
+            return consumer.get_watermark_offsets(partition, timeout=30)[1]
+        except KafkaException:
+            if time.monotonic() > deadline:
+                raise
+            consumer.list_topics(partition.topic, timeout=30)
+            time.sleep(0.05)
+
+
 def main():
     args = contract.arguments()
     contract.tell("versions", f"confluent-kafka {confluent_kafka.__version__}, "
                               f"librdkafka {confluent_kafka.libversion()[0]}")
-    produce(args) if args.mode == "produce" else consume(args)
+    {"produce": produce, "consume": consume, "member": member}[args.mode](args)
     contract.finish()
 
 

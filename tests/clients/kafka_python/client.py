@@ -1,5 +1,7 @@
 """kafka-python, old and new, under the contract of ../README.md."""
 
+import logging
+import os
 import sys
 import time
 from pathlib import Path
@@ -7,7 +9,8 @@ from pathlib import Path
 sys.path.append(str(Path(__file__).parent.parent))
 
 import kafka
-from kafka import KafkaConsumer, KafkaProducer, TopicPartition
+from kafka import ConsumerRebalanceListener, KafkaConsumer, KafkaProducer, OffsetAndMetadata, TopicPartition
+from kafka.errors import KafkaError
 
 import contract
 
@@ -66,10 +69,65 @@ def consume(args):
     consumer.close()
 
 
+class Listener(ConsumerRebalanceListener):
+    def __init__(self, group):
+        self.group = group
+
+    def on_partitions_revoked(self, revoked):
+        # They are read again from the offset that is committed, here or by another member.
+        self.group.due.clear()
+
+    def on_partitions_assigned(self, assigned):
+        pass
+
+
+def member(args):
+    told, group = contract.until_told(), contract.Group()
+    consumer = KafkaConsumer(
+        **PATIENT,
+        bootstrap_servers=args.bootstrap.split(","),
+        group_id=args.group,
+        enable_auto_commit=False,
+        auto_offset_reset="earliest",
+        session_timeout_ms=args.session,
+        heartbeat_interval_ms=args.session // 10,
+        max_poll_records=100,
+        fetch_max_wait_ms=50,
+        request_timeout_ms=10000,
+    )
+    consumer.subscribe([args.topic], listener=Listener(group))
+    more = ["", -1] if NEW else [""]
+    while not told.is_set():
+        polled = consumer.poll(timeout_ms=100)
+        group.assigned(p.partition for p in consumer.assignment())
+        for partition, messages in polled.items():
+            for message in messages:
+                contract.process(message.partition, message.offset, message.key, message.value, message.headers)
+            group.due[partition] = messages[-1].offset + 1
+        if group.due:
+            due = dict(group.due)
+            try:
+                consumer.commit({partition: OffsetAndMetadata(offset, *more) for partition, offset in due.items()})
+                for partition, offset in due.items():
+                    group.committed(partition.partition, offset)
+                group.due.clear()
+            except KafkaError as error:
+                contract.not_committed(error)
+    partitions = [TopicPartition(args.topic, partition) for partition in range(args.partitions)]
+    # The library does not look for a leader that has changed while it asks for offsets; this lets it.
+    consumer.topics()
+    ends = consumer.end_offsets(partitions)
+    for partition in partitions:
+        group.lag(partition.partition, consumer.committed(partition), ends[partition])
+    consumer.close()
+
+
 def main():
     args = contract.arguments()
+    if os.environ.get("CLIENT_LOG"):
+        logging.basicConfig(level=logging.DEBUG, format="%(asctime)s %(threadName)s %(name)s %(message)s")
     contract.tell("versions", f"kafka-python {kafka.__version__}")
-    produce(args) if args.mode == "produce" else consume(args)
+    {"produce": produce, "consume": consume, "member": member}[args.mode](args)
     contract.finish()
 
 

@@ -1,24 +1,27 @@
-// kafkajs under the contract of ../README.md. It cannot assign partitions by hand, so here it only produces.
+// kafkajs under the contract of ../README.md. It cannot assign partitions by hand, so it reads only in groups.
 
 import { createRequire } from 'node:module'
+import { setTimeout as sleep } from 'node:timers/promises'
 import kafkajs from 'kafkajs'
 import SnappyCodec from 'kafkajs-snappy'
 
-import { acknowledged, groups, main, tell } from '../contract.mjs'
+import { acknowledged, assigned, committed, groups, lag, main, tell, untilTold, work } from '../contract.mjs'
 
 const { CompressionCodecs, CompressionTypes, Kafka, Partitioners, logLevel } = kafkajs
 CompressionCodecs[CompressionTypes.Snappy] = SnappyCodec
 
 const COMPRESSION = { none: CompressionTypes.None, gzip: CompressionTypes.GZIP, snappy: CompressionTypes.Snappy }
 
+const connect = args => new Kafka({
+  clientId: 'check',
+  brokers: args.bootstrap,
+  logLevel: logLevel[process.env.KAFKAJS_LOG ?? 'NOTHING'],
+  retry: { initialRetryTime: 50, maxRetryTime: 500, retries: 100 },
+  requestTimeout: 10000
+})
+
 async function produce(args) {
-  const kafka = new Kafka({
-    clientId: 'check',
-    brokers: args.bootstrap,
-    logLevel: logLevel[process.env.KAFKAJS_LOG ?? 'NOTHING'],
-    retry: { initialRetryTime: 50, maxRetryTime: 500, retries: 100 },
-    requestTimeout: 10000
-  })
+  const kafka = connect(args)
   const producer = kafka.producer({
     idempotent: args.idempotence === 'on',
     maxInFlightRequests: 1,
@@ -50,7 +53,39 @@ async function produce(args) {
   await producer.disconnect()
 }
 
+async function member(args) {
+  const state = untilTold()
+  const kafka = connect(args)
+  const consumer = kafka.consumer({
+    groupId: args.group,
+    sessionTimeout: args.session,
+    heartbeatInterval: args.session / 10,
+    maxWaitTimeInMs: 50
+  })
+  consumer.on(consumer.events.GROUP_JOIN, ({ payload }) => assigned(payload.memberAssignment[args.topic] ?? []))
+  consumer.on(consumer.events.COMMIT_OFFSETS, ({ payload }) => {
+    for (const { partition, offset } of payload.topics.flatMap(({ partitions }) => partitions)) {
+      committed(Number(partition), offset)
+    }
+  })
+  await consumer.connect()
+  await consumer.subscribe({ topics: [args.topic], fromBeginning: true })
+  await consumer.run({
+    // It commits after each batch by itself.
+    eachMessage: async ({ partition, message: { offset, key, value, headers } }) => {
+      const pairs = Object.entries(headers).flatMap(([name, data]) => [data].flat().map(one => [name, one]))
+      await work(partition, offset, key, value, pairs)
+    }
+  })
+  while (!state.told) await sleep(20)
+  const admin = kafka.admin()
+  await admin.connect()
+  const ends = new Map((await admin.fetchTopicOffsets(args.topic)).map(({ partition, high }) => [partition, high]))
+  const [{ partitions }] = await admin.fetchOffsets({ groupId: args.group, topics: [args.topic] })
+  for (const { partition, offset } of partitions) lag(partition, offset, ends.get(partition))
+  await admin.disconnect()
+  await consumer.disconnect()
+}
+
 const version = createRequire(import.meta.url)('kafkajs/package.json').version
-await main(`kafkajs ${version}, Node.js ${process.version}`, produce, async () => {
-  throw new Error('kafkajs reads only in groups')
-})
+await main(`kafkajs ${version}, Node.js ${process.version}`, { produce, member })

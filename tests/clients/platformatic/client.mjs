@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Consumer, ListOffsetTimestamps, Producer } from '@platformatic/kafka'
 
-import { acknowledged, flush, groups, main, read, tell, untilTold } from '../contract.mjs'
+import { acknowledged, assigned, committed, flush, groups, lag, main, read, tell, untilTold, work } from '../contract.mjs'
 
 const base = args => ({ clientId: 'check', bootstrapBrokers: args.bootstrap, retries: 100, retryDelay: 50 })
 
@@ -91,5 +91,62 @@ async function fetchFrom(consumer, topic, node, due, state) {
   }
 }
 
+async function member(args) {
+  const state = untilTold()
+  const times = { sessionTimeout: args.session, rebalanceTimeout: 10000, heartbeatInterval: args.session / 10 }
+  const consumer = new Consumer({
+    ...base(args),
+    groupId: args.group,
+    maxWaitTime: 50,
+    autocommit: false,
+    highWaterMark: 50,
+    ...(args.protocol === 'consumer' ? { groupProtocol: 'consumer' } : times)
+  })
+  consumer.on('error', error => console.error(describe(error)))
+  const owned = () => (consumer.assignments ?? []).filter(({ topic }) => topic === args.topic)
+    .flatMap(({ partitions }) => partitions)
+  consumer.on('consumer:group:join', () => assigned(owned()))
+  const done = new Map()
+  const watch = setInterval(() => assigned(owned()), 20)
+  while (!state.told) {
+    try {
+      await readStream(args, consumer, owned, done, state)
+    } catch (error) {
+      // A commit met a rebalance, or a broker is gone: the stream is over, a new one begins at the committed offsets.
+      console.error(describe(error))
+      await sleep(50)
+    }
+  }
+  clearInterval(watch)
+  const partitions = [...Array(args.partitions).keys()]
+  const commits = await consumer.listCommittedOffsets({ topics: [{ topic: args.topic, partitions }] })
+  const ends = await consumer.listOffsets({ topics: [args.topic], timestamp: ListOffsetTimestamps.LATEST })
+  for (const partition of partitions) lag(partition, commits.get(args.topic)[partition], ends.get(args.topic)[partition])
+  await consumer.close(true)
+}
+
+async function readStream(args, consumer, owned, done, state) {
+  const stream = await consumer.consume({ topics: [args.topic], mode: 'committed', fallbackMode: 'earliest' })
+  const over = setInterval(() => { if (state.told) stream.destroy() }, 20)
+  try {
+    for await (const { partition, offset, key, value, headerEntries, commit } of stream) {
+      if (state.told) break
+      // It was read ahead of a rebalance.
+      if (!owned().includes(partition)) continue
+      await work(partition, offset, key, value, headerEntries)
+      // After a rebalance the stream may give again what it had given, and was committed since.
+      if (offset < done.get(partition)) continue
+      await commit()
+      done.set(partition, offset + 1n)
+      committed(partition, offset + 1n)
+    }
+  } catch (error) {
+    if (!state.told) throw error
+  } finally {
+    clearInterval(over)
+    stream.destroy()
+  }
+}
+
 const { version } = JSON.parse(readFileSync(new URL('node_modules/@platformatic/kafka/package.json', import.meta.url)))
-await main(`@platformatic/kafka ${version}, Node.js ${process.version}`, produce, consume)
+await main(`@platformatic/kafka ${version}, Node.js ${process.version}`, { produce, consume, member })

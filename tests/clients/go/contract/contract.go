@@ -19,16 +19,18 @@ import (
 // Arguments are those of every client program.
 type Arguments struct {
 	Mode, Topic, Values, Compression string
+	Group, Protocol                  string
 	Bootstrap                        []string
 	Partitions, Count, Size, Gate    int
 	Idempotent                       bool
 	Seconds                          float64
+	Session                          time.Duration
 }
 
 // Read parses the command line.
 func Read() Arguments {
 	var a Arguments
-	flag.StringVar(&a.Mode, "mode", "", "produce or consume")
+	flag.StringVar(&a.Mode, "mode", "", "produce, consume or member")
 	bootstrap := flag.String("bootstrap", "", "host:port,host:port")
 	flag.StringVar(&a.Topic, "topic", "", "the topic")
 	flag.IntVar(&a.Partitions, "partitions", 0, "how many it has")
@@ -39,7 +41,11 @@ func Read() Arguments {
 	idempotence := flag.String("idempotence", "off", "on or off")
 	flag.IntVar(&a.Gate, "gate", 0, "wait before this record for a line on standard input")
 	flag.Float64Var(&a.Seconds, "seconds", 0, "spread what comes after the gate over this time")
+	flag.StringVar(&a.Group, "group", "", "the group of a member")
+	flag.StringVar(&a.Protocol, "protocol", "classic", "its protocol: classic or consumer")
+	session := flag.Int("session", 3000, "its session timeout in ms, in the classic protocol")
 	flag.Parse()
+	a.Session = time.Duration(*session) * time.Millisecond
 	a.Bootstrap = strings.Split(*bootstrap, ",")
 	a.Idempotent = *idempotence == "on"
 	return a
@@ -155,6 +161,30 @@ func ReadRecord(partition int32, offset int64, key, value []byte, headers [][2]s
 	Tell("read", partition, offset, string(key), crc32.ChecksumIEEE(value), len(value), headers)
 }
 
+// Process is a member's work with a record: it is done when the line is out, and takes a while.
+func Process(partition int32, offset int64, key, value []byte, headers [][2]string) {
+	ReadRecord(partition, offset, key, value, headers)
+	Flush()
+	time.Sleep(2 * time.Millisecond)
+}
+
+// Assigned tells a member's partitions.
+func Assigned(partitions []int32) {
+	Tell("assigned", partitions)
+	Flush()
+}
+
+// Committed tells that a commit was acknowledged.
+func Committed(partition int32, offset int64) {
+	Tell("committed", partition, offset)
+	Flush()
+}
+
+// Lag tells the committed offset and the end of a partition, as the client itself finds them.
+func Lag(partition int32, committed, end int64) {
+	Tell("lag", partition, committed, end)
+}
+
 // UntilTold is closed when standard input ends: the harness has seen all that it waits for.
 func UntilTold() <-chan struct{} {
 	told := make(chan struct{})
@@ -166,14 +196,10 @@ func UntilTold() <-chan struct{} {
 }
 
 // Run does what the arguments ask for, and ends the process.
-func Run(versions string, produce, consume func(Arguments) error) {
+func Run(versions string, produce, consume, member func(Arguments) error) {
 	a := Read()
 	Tell("versions", versions)
-	do := produce
-	if a.Mode == "consume" {
-		do = consume
-	}
-	err := do(a)
+	err := map[string]func(Arguments) error{"produce": produce, "consume": consume, "member": member}[a.Mode](a)
 	if err == nil {
 		Tell("done")
 	}

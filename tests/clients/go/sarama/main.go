@@ -2,6 +2,8 @@
 package main
 
 import (
+	"context"
+	"errors"
 	"log"
 	"os"
 	"sync"
@@ -125,11 +127,7 @@ func readPartition(messages sarama.PartitionConsumer, told <-chan struct{}) {
 	for {
 		select {
 		case message := <-messages.Messages():
-			headers := [][2]string{}
-			for _, header := range message.Headers {
-				headers = append(headers, [2]string{string(header.Key), string(header.Value)})
-			}
-			contract.ReadRecord(message.Partition, message.Offset, message.Key, message.Value, headers)
+			contract.ReadRecord(message.Partition, message.Offset, message.Key, message.Value, headersOf(message))
 		case failed := <-messages.Errors():
 			// It goes on by itself.
 			log.Print(failed)
@@ -141,6 +139,123 @@ func readPartition(messages sarama.PartitionConsumer, told <-chan struct{}) {
 	}
 }
 
+func headersOf(message *sarama.ConsumerMessage) [][2]string {
+	headers := [][2]string{}
+	for _, header := range message.Headers {
+		headers = append(headers, [2]string{string(header.Key), string(header.Value)})
+	}
+	return headers
+}
+
+// handler is a member at work. The library does not say which commits were acknowledged.
+type handler struct{ topic string }
+
+func (h handler) Setup(session sarama.ConsumerGroupSession) error {
+	contract.Assigned(append([]int32{}, session.Claims()[h.topic]...))
+	return nil
+}
+
+func (h handler) Cleanup(sarama.ConsumerGroupSession) error {
+	contract.Assigned([]int32{})
+	return nil
+}
+
+func (h handler) ConsumeClaim(session sarama.ConsumerGroupSession, claim sarama.ConsumerGroupClaim) error {
+	done := 0
+	for {
+		select {
+		case message, open := <-claim.Messages():
+			if !open {
+				session.Commit()
+				return nil
+			}
+			contract.Process(message.Partition, message.Offset, message.Key, message.Value, headersOf(message))
+			session.MarkMessage(message, "")
+			if done++; done%20 == 0 {
+				session.Commit()
+			}
+		case <-time.After(100 * time.Millisecond):
+			session.Commit()
+		case <-session.Context().Done():
+			session.Commit()
+			return nil
+		}
+	}
+}
+
+func member(a contract.Arguments) error {
+	told := contract.UntilTold()
+	config := settings()
+	config.Consumer.Group.Session.Timeout = a.Session
+	config.Consumer.Group.Heartbeat.Interval = a.Session / 10
+	config.Consumer.Offsets.Initial = sarama.OffsetOldest
+	config.Consumer.Offsets.AutoCommit.Enable = false
+	config.Consumer.MaxWaitTime = 50 * time.Millisecond
+	config.Consumer.Retry.Backoff = 50 * time.Millisecond
+	config.Consumer.Return.Errors = true
+	client, err := sarama.NewClient(a.Bootstrap, config)
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	group, err := sarama.NewConsumerGroupFromClient(a.Group, client)
+	if err != nil {
+		return err
+	}
+	go func() {
+		// It goes on by itself.
+		for failed := range group.Errors() {
+			log.Print(failed)
+		}
+	}()
+	ctx, cancel := context.WithCancel(context.Background())
+	go func() {
+		<-told
+		cancel()
+	}()
+	for ctx.Err() == nil {
+		// It returns at each rebalance.
+		if err := group.Consume(ctx, []string{a.Topic}, handler{a.Topic}); err != nil {
+			if errors.Is(err, sarama.ErrClosedConsumerGroup) {
+				return err
+			}
+			log.Print(err)
+			time.Sleep(50 * time.Millisecond)
+		}
+	}
+	if err := group.Close(); err != nil {
+		log.Print(err)
+	}
+	return lag(a, client)
+}
+
+func lag(a contract.Arguments, client sarama.Client) error {
+	admin, err := sarama.NewClusterAdminFromClient(client)
+	if err != nil {
+		return err
+	}
+	wanted := map[string][]int32{}
+	for partition := range int32(a.Partitions) {
+		wanted[a.Topic] = append(wanted[a.Topic], partition)
+	}
+	offsets, err := admin.ListConsumerGroupOffsets(a.Group, wanted)
+	if err != nil {
+		return err
+	}
+	for partition := range int32(a.Partitions) {
+		end, err := client.GetOffset(a.Topic, partition, sarama.OffsetNewest)
+		if err != nil {
+			return err
+		}
+		block := offsets.GetBlock(a.Topic, partition)
+		if block == nil || block.Err != sarama.ErrNoError {
+			return errors.New("no committed offset was told")
+		}
+		contract.Lag(partition, block.Offset, end)
+	}
+	return nil
+}
+
 func main() {
-	contract.Run("sarama "+contract.Version("github.com/IBM/sarama"), produce, consume)
+	contract.Run("sarama "+contract.Version("github.com/IBM/sarama"), produce, consume, member)
 }

@@ -1,19 +1,27 @@
-// The Java client of Apache Kafka under the contract of README.md, by assignment.
+// The Java client of Apache Kafka under the contract of README.md, by assignment and in groups.
 package bellwether.clients;
 
 import java.io.IOException;
 import java.io.InputStream;
 import java.time.Duration;
 import java.util.ArrayList;
+import java.util.Collection;
 import java.util.HashMap;
+import java.util.HashSet;
 import java.util.List;
 import java.util.Map;
 import java.util.Properties;
+import java.util.Set;
+import java.util.TreeSet;
 import java.util.concurrent.CountDownLatch;
+import org.apache.kafka.clients.consumer.ConsumerRebalanceListener;
 import org.apache.kafka.clients.consumer.ConsumerRecord;
+import org.apache.kafka.clients.consumer.ConsumerRecords;
 import org.apache.kafka.clients.consumer.KafkaConsumer;
+import org.apache.kafka.clients.consumer.OffsetAndMetadata;
 import org.apache.kafka.clients.producer.KafkaProducer;
 import org.apache.kafka.clients.producer.ProducerRecord;
+import org.apache.kafka.common.KafkaException;
 import org.apache.kafka.common.TopicPartition;
 import org.apache.kafka.common.header.Header;
 import org.apache.kafka.common.header.internals.RecordHeader;
@@ -26,10 +34,11 @@ public final class Client {
     public static void main(String[] args) throws Exception {
         Contract contract = new Contract(args);
         contract.versions("kafka-clients " + version() + ", Java " + Runtime.version().feature());
-        if (contract.text("mode").equals("produce")) {
-            produce(contract);
-        } else {
-            consume(contract);
+        switch (contract.text("mode")) {
+            case "produce" -> produce(contract);
+            case "consume" -> consume(contract);
+            case "member" -> member(contract);
+            default -> throw new IllegalArgumentException("--mode " + contract.text("mode"));
         }
         contract.done();
     }
@@ -105,12 +114,83 @@ public final class Client {
             }
             while (told.getCount() > 0) {
                 for (ConsumerRecord<byte[], byte[]> record : consumer.poll(Duration.ofMillis(100))) {
-                    List<Contract.Pair> headers = new ArrayList<>();
-                    record.headers().forEach(h -> headers.add(new Contract.Pair(h.key(), new String(h.value()))));
-                    contract.read(record.partition(), record.offset(), record.key(), record.value(), headers);
+                    contract.read(record.partition(), record.offset(), record.key(), record.value(), headers(record));
                 }
                 contract.flush();
             }
+        }
+    }
+
+    private static List<Contract.Pair> headers(ConsumerRecord<byte[], byte[]> record) {
+        List<Contract.Pair> headers = new ArrayList<>();
+        record.headers().forEach(h -> headers.add(new Contract.Pair(h.key(), new String(h.value()))));
+        return headers;
+    }
+
+    private static void member(Contract contract) throws Exception {
+        CountDownLatch told = untilTold();
+        Map<String, Object> settings = patient(contract);
+        settings.put("group.id", contract.text("group"));
+        settings.put("group.protocol", contract.text("protocol"));
+        if (contract.text("protocol").equals("classic")) {
+            settings.put("session.timeout.ms", contract.number("session"));
+            settings.put("heartbeat.interval.ms", contract.number("session") / 10);
+        }
+        settings.put("enable.auto.commit", false);
+        settings.put("auto.offset.reset", "earliest");
+        settings.put("max.poll.records", 100);
+        settings.put("fetch.max.wait.ms", 50);
+        String topic = contract.text("topic");
+        ByteArrayDeserializer bytes = new ByteArrayDeserializer();
+        try (KafkaConsumer<byte[], byte[]> consumer = new KafkaConsumer<>(settings, bytes, bytes)) {
+            Map<TopicPartition, OffsetAndMetadata> due = new HashMap<>();
+            consumer.subscribe(List.of(topic), new ConsumerRebalanceListener() {
+                @Override
+                public void onPartitionsRevoked(Collection<TopicPartition> revoked) {
+                    // They are read again from the offset that is committed, here or by another member.
+                    due.keySet().removeAll(revoked);
+                }
+
+                @Override
+                public void onPartitionsAssigned(Collection<TopicPartition> assigned) {}
+            });
+            Set<Integer> before = null;
+            while (told.getCount() > 0) {
+                ConsumerRecords<byte[], byte[]> records = consumer.poll(Duration.ofMillis(100));
+                Set<Integer> assigned = new TreeSet<>();
+                consumer.assignment().forEach(partition -> assigned.add(partition.partition()));
+                if (!assigned.equals(before)) {
+                    contract.assigned(assigned);
+                    before = assigned;
+                }
+                for (ConsumerRecord<byte[], byte[]> record : records) {
+                    contract.process(record.partition(), record.offset(), record.key(), record.value(), headers(record));
+                    due.put(new TopicPartition(topic, record.partition()), new OffsetAndMetadata(record.offset() + 1));
+                }
+                commit(contract, consumer, due);
+            }
+            Set<TopicPartition> partitions = new HashSet<>();
+            for (int partition = 0; partition < contract.number("partitions"); partition++) {
+                partitions.add(new TopicPartition(topic, partition));
+            }
+            Map<TopicPartition, Long> ends = consumer.endOffsets(partitions);
+            consumer.committed(partitions).forEach((partition, offset) ->
+                    contract.lag(partition.partition(), offset == null ? -1 : offset.offset(), ends.get(partition)));
+        }
+    }
+
+    private static void commit(Contract contract, KafkaConsumer<byte[], byte[]> consumer,
+            Map<TopicPartition, OffsetAndMetadata> due) {
+        if (due.isEmpty()) {
+            return;
+        }
+        try {
+            consumer.commitSync(due);
+            due.forEach((partition, offset) -> contract.committed(partition.partition(), offset.offset()));
+            due.clear();
+        } catch (KafkaException e) {
+            // A rebalance: the records come again, or are committed with the next.
+            System.err.println("commit: " + e);
         }
     }
 

@@ -12,6 +12,7 @@ import java.nio.file.Path;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.StringJoiner;
 import java.util.function.Consumer;
 import java.util.zip.CRC32;
 
@@ -113,6 +114,32 @@ final class Contract {
             line.append(quoted(headers.get(i).value())).append(']');
         }
         out.println(line.append("]]"));
+    }
+
+    /** A member's work with a record: it is done when the line is out, and takes a while. */
+    void process(int partition, long offset, byte[] key, byte[] value, List<Pair> headers) throws InterruptedException {
+        read(partition, offset, key, value, headers);
+        flush();
+        Thread.sleep(2);
+    }
+
+    /** A member's partitions. */
+    synchronized void assigned(Iterable<Integer> partitions) {
+        StringJoiner list = new StringJoiner(",", "[\"assigned\",[", "]]");
+        partitions.forEach(partition -> list.add(partition.toString()));
+        out.println(list);
+        out.flush();
+    }
+
+    /** A commit was acknowledged. */
+    synchronized void committed(int partition, long offset) {
+        out.println("[\"committed\"," + partition + "," + offset + "]");
+        out.flush();
+    }
+
+    /** The committed offset and the end of a partition, as the client itself finds them. */
+    synchronized void lag(int partition, long committed, long end) {
+        out.println("[\"lag\"," + partition + "," + committed + "," + end + "]");
     }
 
     synchronized void versions(String versions) {
