@@ -69,7 +69,7 @@ pub(crate) const WRITER: &str = "confluent-kafka";
 pub(crate) const GATE: &[(&str, Protocol)] = &[
     ("confluent-kafka", Protocol::Classic),
     ("confluent-kafka", Protocol::Consumer),
-    ("kafka-python", Protocol::Classic),
+    ("aiokafka", Protocol::Classic),
     ("java", Protocol::Consumer),
     ("franz-go", Protocol::Consumer),
     ("kafkajs", Protocol::Classic),

@@ -120,8 +120,8 @@ fn run(args: &Args) -> anyhow::Result<bool> {
     };
     let count = if args.ci { 5_000 } else { args.records };
     let rows = if args.groups { Vec::new() } else { setting.rows(&clients, count)? };
-    let alone = !args.groups && !(args.scenarios.is_empty() && args.compressions.is_empty());
-    let groups = if alone { Vec::new() } else { setting.group_rows(&clients)? };
+    let in_groups = args.groups || (args.scenarios.is_empty() && args.compressions.is_empty());
+    let groups = if in_groups { setting.group_rows(&clients)? } else { Vec::new() };
     let table = markdown(&rows) + &markdown_of_groups(&groups) + &versions_and_faults(&rows, &groups);
     println!("{table}");
     if let Some(out) = &args.out {
