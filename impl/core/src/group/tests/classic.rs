@@ -295,13 +295,18 @@ fn groups_are_listed_and_described_and_deleted() {
         }
     };
     let missing = Some(ResponseError::GroupIdNotFound);
+    w.version = NEWEST;
+    let token = w.commit(&a, 2, "t", 7);
+    assert_eq!((w.committed(token), w.offset("t")), (vec![None], 7));
+    w.version = 5;
     assert_eq!(delete(&mut w), [Some(ResponseError::NonEmptyGroup), missing]);
     let members: Vec<_> = describe(&mut w)[0].members.iter().map(|m| m.member_id.to_string()).collect();
     w.version = NEWEST;
     members.iter().for_each(|m| assert_eq!(w.leave(&[(m, None)]).members[0].error_code, 0));
     assert_eq!(delete(&mut w), [None, missing]);
+    assert_eq!(w.offset("t"), -1, "its offsets go with it");
     w.fail_over();
-    assert_eq!(w.state(), "Dead");
+    assert_eq!((w.offset("t"), w.state()), (-1, "Dead".to_string()));
 }
 
 /// A client may say 0 for its rebalance timeout, or less than nothing.

@@ -320,6 +320,25 @@ fn the_protocols_do_not_mix_but_an_empty_group_may_change() {
 }
 
 #[test]
+fn nothing_is_kept_of_a_group_that_is_gone() {
+    let mut w = world();
+    let leave = |w: &mut World| {
+        let mut a = Client::new("a");
+        assert_eq!((a.join(w, &["t"]), a.beat(w)), (None, None));
+        assert_eq!(w.coordinator.checked.len(), 1);
+        let response = w.consumer_beat(a.request().with_member_epoch(-1));
+        assert_eq!(error(response.error_code), None);
+    };
+    leave(&mut w);
+    w.ask(GroupRequest::DeleteGroups(vec!["g".into()]));
+    assert_eq!((w.state().as_str(), w.coordinator.checked.len()), ("Dead", 0));
+    leave(&mut w);
+    w.version = 3;
+    w.join("");
+    assert_eq!((w.state().as_str(), w.coordinator.checked.len()), ("CompletingRebalance", 0));
+}
+
+#[test]
 fn members_subscribe_by_pattern() {
     let mut w = world();
     w.topics.put("tt", 3, 1);

@@ -66,6 +66,36 @@ fn an_assignment_that_is_not_replicated_in_time_begins_another_rebalance() {
 }
 
 #[test]
+fn what_becomes_of_an_assignment_is_nothing_to_the_next_generation() {
+    for committed in [true, false] {
+        let mut w = world();
+        let (a, b, generation) = w.pair();
+        // The members come together twice; the assignment of the first time is on its way all the while.
+        w.join(&a);
+        w.join(&b);
+        w.held = true;
+        let first = w.sync(&a, generation + 1, &[(&a, b"old a"), (&b, b"old b")]);
+        assert!(w.waits(first));
+        let (c, third) = w.newcomer();
+        assert_eq!(error(w.synced(first).error_code), Some(RebalanceInProgress));
+        w.join(&a);
+        w.join(&b);
+        assert_eq!(w.joined(third).generation_id, generation + 2);
+        let second = w.sync(&b, generation + 2, &[]);
+        match committed {
+            true => w.replicate(),
+            false => w.pass(5_000),
+        }
+        assert!(w.waits(second), "the leader has not brought the assignment");
+        w.replicate();
+        w.held = false;
+        assert_eq!(w.state(), "CompletingRebalance");
+        w.sync(&a, generation + 2, &[(&a, b"a"), (&b, b"b"), (&c, b"c")]);
+        assert_eq!(&*w.synced(second).assignment, b"b");
+    }
+}
+
+#[test]
 fn an_append_that_fails_changes_nothing_and_names_the_reason() {
     for (why, told) in [
         (NotEnoughReplicas, CoordinatorNotAvailable),
@@ -249,6 +279,51 @@ fn sessions_begin_anew_with_a_new_coordinator() {
     w.pass(11_000);
     assert_eq!(w.beat(&a, generation), Some(UnknownMemberId));
     assert_eq!(w.state(), "Empty");
+}
+
+#[test]
+fn a_static_member_that_leaves_while_it_has_to_give_up_is_waited_for_until_its_session_ends() {
+    let mut w = world();
+    let has = given(&w.consumer_beat(consumer("a", Some("i"), 0))).expect("all of it");
+    w.consumer_beat(consumer("b", None, 0));
+    let mut keeps = consumer("a", Some("i"), 1);
+    (keeps.rebalance_timeout_ms, keeps.topic_partitions) = (-1, Some(owned(&has)));
+    assert_eq!(w.consumer_beat(keeps).error_code, 0);
+    assert_eq!(w.consumer_beat(consumer("a", Some("i"), -2)).error_code, 0);
+    w.pass(31_000);
+    // Nobody has come or gone since, or the group would have another epoch.
+    let back = w.consumer_beat(consumer("c", Some("i"), 0));
+    assert_eq!((error(back.error_code), back.member_epoch), (None, 2));
+}
+
+#[test]
+fn who_does_not_come_to_the_next_coordinator_goes() {
+    let mut w = world();
+    w.pair();
+    w.fail_over();
+    w.pass(9_000);
+    assert_eq!(w.state(), "Stable");
+    w.pass(1_000);
+    assert_eq!(w.state(), "Empty");
+    let mut w = world();
+    w.consumer_beat(consumer("a", None, 0));
+    w.fail_over();
+    w.pass(44_000);
+    assert_eq!(w.state(), "Stable");
+    w.pass(1_000);
+    assert_eq!(w.state(), "Empty");
+    // Nor has who comes and gives nothing up more than its rebalance timeout.
+    let mut w = world();
+    let has = given(&w.consumer_beat(consumer("a", None, 0))).expect("all of it");
+    w.consumer_beat(consumer("b", None, 0));
+    let mut keeps = consumer("a", None, 1);
+    (keeps.rebalance_timeout_ms, keeps.topic_partitions) = (-1, Some(owned(&has)));
+    assert_eq!(w.consumer_beat(keeps.clone()).error_code, 0);
+    w.fail_over();
+    w.pass(29_000);
+    assert_eq!(w.consumer_beat(keeps.clone()).error_code, 0);
+    w.pass(1_000);
+    assert_eq!(error(w.consumer_beat(keeps).error_code), Some(UnknownMemberId));
 }
 
 #[test]
