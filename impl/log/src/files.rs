@@ -10,6 +10,7 @@ use bellwether_wire::{Batch, BatchError, BatchHeader};
 use bytes::Bytes;
 
 use crate::checkpoint::{self, CleanMarker};
+use crate::compact::{self, Content, Leftovers, Source};
 use crate::error::LogError;
 use crate::flush::FlushJob;
 use crate::log::{Extent, LogConfig};
@@ -220,6 +221,15 @@ impl Files {
         Ok(())
     }
 
+    /// Gives the last segment, which is empty, the name of another base offset.
+    pub fn rename(&mut self, offset: i64) -> Result<(), LogError> {
+        if let Some(last) = self.segments.last_mut() {
+            last.rename(&self.dir, offset).map_err(LogError::io(&self.dir))?;
+            self.dir_changed = true;
+        }
+        Ok(())
+    }
+
     /// Whole batches from the one that holds `from` on: their bytes, how many they are, and the offset after them.
     pub fn read(
         &self,
@@ -308,6 +318,58 @@ impl Files {
     pub fn offset_before(&self, timestamp: i64) -> Result<Option<i64>, LogError> {
         let Some(segment) = self.segments.iter().find(|s| s.max.timestamp >= timestamp) else { return Ok(None) };
         segment.offset_before(timestamp).map(Some).map_err(LogError::io(&segment.path))
+    }
+
+    /// Those of the segments at the front that end at `below` or before it, as the cleaner reads them. Never the one that grows.
+    pub fn sources(&self, below: i64) -> Vec<Source> {
+        let pairs = self.segments.iter().zip(self.segments.iter().skip(1));
+        let source = |(segment, next): (&Segment, &Segment)| Source {
+            base: segment.base_offset,
+            next: next.base_offset,
+            size: segment.size,
+            content: Content::File(segment.path.clone()),
+        };
+        pairs.map(source).take_while(|source| source.next <= below).collect()
+    }
+
+    /// Puts a cleaned segment in the place of these; none if they are not there any more. After an error nothing is written any more.
+    pub fn swap(&mut self, replaces: &[(i64, u64)]) -> Result<Option<Leftovers>, LogError> {
+        if self.failed {
+            return Err(LogError::Failed);
+        }
+        let looks = |s: &Segment| (s.base_offset, s.size);
+        let first = self.segments.iter().position(|s| Some(looks(s)) == replaces.first().copied());
+        let range = first.map_or(0..0, |first| first..first + replaces.len());
+        let there = self.segments.get(range.clone()).unwrap_or_default();
+        if range.is_empty() || range.end >= self.segments.len() || !there.iter().map(looks).eq(replaces.iter().copied())
+        {
+            return Ok(None);
+        }
+        let bases: Vec<_> = replaces.iter().map(|(base, _)| *base).collect();
+        match compact::swap(&self.dir, &bases) {
+            Ok((segment, leftovers)) => {
+                self.segments.splice(range, [segment]);
+                Ok(Some(leftovers))
+            }
+            Err(error) => {
+                self.failed = true;
+                Err(LogError::io(&self.dir)(error))
+            }
+        }
+    }
+
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The largest timestamps of the first batches of the segments that begin at `from` or above, but for the one that grows.
+    pub fn first_timestamps(&self, from: i64) -> Result<Vec<i64>, LogError> {
+        let grown = self.segments.len().saturating_sub(1);
+        let first = |segment: &Segment| {
+            let found = segment.find(segment.base_offset).map_err(LogError::io(&segment.path))?;
+            Ok(found.map_or(-1, |(_, header)| header.max_timestamp))
+        };
+        self.segments.iter().take(grown).filter(|s| s.base_offset >= from).map(first).collect()
     }
 
     pub fn write_epochs(&mut self, entries: &[(i32, i64)]) -> Result<(), LogError> {

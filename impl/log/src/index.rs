@@ -9,6 +9,10 @@ use std::marker::PhantomData;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
+use bellwether_wire::BatchHeader;
+
+use crate::segment::is_due;
+
 /// What an index file holds, one after another, big-endian, offsets relative to the segment's.
 pub(crate) trait IndexEntry: Copy {
     /// The file's ending.
@@ -86,6 +90,46 @@ impl IndexEntry for TimeEntry {
     }
 }
 
+/// The bytes of a whole index.
+pub(crate) fn encode<E: IndexEntry>(base: i64, entries: &[E]) -> Vec<u8> {
+    entries.iter().flat_map(|e| e.encode(base).into_iter().take(E::SIZE)).collect()
+}
+
+/// The entries of a segment's two indexes, gathered while its batches go by.
+#[derive(Debug)]
+pub(crate) struct Entries {
+    interval: u64,
+    pub offsets: Vec<OffsetEntry>,
+    pub times: Vec<TimeEntry>,
+    /// The largest timestamp so far.
+    pub max: TimeEntry,
+}
+
+impl Entries {
+    pub fn new(base: i64, interval: u64) -> Self {
+        let max = TimeEntry { timestamp: -1, offset: base };
+        Entries { interval, offsets: Vec::new(), times: Vec::new(), max }
+    }
+
+    /// The next batch begins at this position.
+    pub fn note(&mut self, position: u64, header: &BatchHeader) {
+        if header.max_timestamp > self.max.timestamp {
+            self.max = TimeEntry { timestamp: header.max_timestamp, offset: header.last_offset() };
+        }
+        if is_due(self.offsets.last().copied(), position, self.interval) {
+            self.offsets.push(OffsetEntry { offset: header.last_offset(), position: position as u32 });
+            self.finish();
+        }
+    }
+
+    /// The largest timestamp has its entry, also if that is not due yet: at the end of a segment.
+    pub fn finish(&mut self) {
+        if self.max.timestamp > self.times.last().map_or(-1, |e| e.timestamp) {
+            self.times.push(self.max);
+        }
+    }
+}
+
 /// The file of one index.
 #[derive(Debug)]
 pub(crate) struct Index<E> {
@@ -101,22 +145,23 @@ pub(crate) struct Index<E> {
 }
 
 impl<E: IndexEntry> Index<E> {
-    fn at(dir: &Path, base: i64) -> Self {
+    /// One without entries; no file is touched.
+    pub fn none(dir: &Path, base: i64) -> Self {
         let path = dir.join(format!("{base:020}.{}", E::SUFFIX));
         Index { base, path, file: None, entries: 0, last: None, dirty: true, kind: PhantomData }
     }
 
     /// An empty one, whatever was there.
     pub fn create(dir: &Path, base: i64) -> io::Result<Self> {
-        let index = Self::at(dir, base);
+        let index = Self::none(dir, base);
         File::create(&index.path)?;
         Ok(index)
     }
 
     /// One with these entries. The file takes the place of another in one step.
     pub fn replace(dir: &Path, base: i64, entries: &[E]) -> io::Result<Self> {
-        let mut index = Self::at(dir, base);
-        let bytes: Vec<u8> = entries.iter().flat_map(|e| e.encode(base).into_iter().take(E::SIZE)).collect();
+        let mut index = Self::none(dir, base);
+        let bytes = encode(base, entries);
         let fresh = index.path.with_extension(format!("{}.tmp", E::SUFFIX));
         fs::write(&fresh, bytes)?;
         fs::rename(&fresh, &index.path)?;
@@ -128,7 +173,7 @@ impl<E: IndexEntry> Index<E> {
     /// offsets that do not rise from the base on (the checks of Kafka's `sanityCheck`, and that against zeros at the end,
     /// which a crash of the machine leaves).
     pub fn open(dir: &Path, base: i64) -> io::Result<Option<Self>> {
-        let mut index = Self::at(dir, base);
+        let mut index = Self::none(dir, base);
         let length = match fs::metadata(&index.path) {
             Ok(metadata) => metadata.len(),
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -241,7 +286,7 @@ impl<E: IndexEntry> Index<E> {
 
     /// Gives the file, which is empty, the name of another base offset.
     pub fn rename(&mut self, dir: &Path, base: i64) -> io::Result<()> {
-        let mut fresh = Self::at(dir, base);
+        let mut fresh = Self::none(dir, base);
         fs::rename(&self.path, &fresh.path)?;
         std::mem::swap(self, &mut fresh);
         Ok(())

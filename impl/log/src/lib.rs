@@ -10,8 +10,10 @@
 )]
 
 mod checkpoint;
+mod compact;
 mod epoch;
 mod error;
+mod fault;
 mod files;
 mod flush;
 mod index;
@@ -23,6 +25,7 @@ mod segment;
 mod snapshot;
 mod walk;
 
+pub use compact::{CleanError, Cleaned, Cleaning, Compaction, Leftovers, Step};
 pub use epoch::EpochCache;
 pub use error::{LogError, TailError};
 pub use files::DELETED;

@@ -7,6 +7,7 @@ use bellwether_wire::{Batch, BatchError, BatchHeader};
 
 use bytes::Bytes;
 
+use crate::compact::{Cleaned, Cleaning, Compaction, Leftovers, Output};
 use crate::error::LogError;
 use crate::files::Files;
 use crate::flush::FlushJob;
@@ -103,6 +104,8 @@ pub struct Log {
     config: LogConfig,
     start: i64,
     end: i64,
+    /// How often it was cut: a cleaning that began before does not fit any more.
+    generation: u64,
     storage: Storage,
 }
 
@@ -115,7 +118,7 @@ enum Storage {
 impl Log {
     /// An empty log in memory, which begins at offset 0.
     pub fn memory(config: LogConfig) -> Self {
-        Log { config, start: 0, end: 0, storage: Storage::Memory(Memory::new(0)) }
+        Log { config, start: 0, end: 0, generation: 0, storage: Storage::Memory(Memory::new(0)) }
     }
 
     /// Opens the log in a folder, or creates it, with nothing known of it: see [`Self::open_at`].
@@ -129,7 +132,7 @@ impl Log {
     pub fn open_at(dir: &Path, config: LogConfig, checkpoints: Checkpoints) -> Result<(Self, Recovery), LogError> {
         let opened = recovery::open(dir, &config, checkpoints)?;
         let storage = Storage::Files(opened.files);
-        Ok((Log { config, start: opened.start, end: opened.end, storage }, opened.recovery))
+        Ok((Log { config, start: opened.start, end: opened.end, generation: 0, storage }, opened.recovery))
     }
 
     /// Changes how it is kept from now on.
@@ -205,6 +208,12 @@ impl Log {
         let header = BatchHeader { base_offset, leader_epoch, ..batch.header };
         if self.active().is_some_and(|active| active.is_full(&header, &self.config)) {
             self.roll_at(base_offset)?;
+        } else if self
+            .active()
+            .is_some_and(|a| a.size == 0 && header.last_offset() - a.base_offset > i64::from(i32::MAX))
+        {
+            // An empty segment in the middle would look like one that was lost.
+            self.rename_at(base_offset)?;
         }
         let stamp = batch::stamp(&batch.header, base_offset, leader_epoch);
         match &mut self.storage {
@@ -228,12 +237,22 @@ impl Log {
         Ok(())
     }
 
+    /// The last segment, which is empty, begins here.
+    fn rename_at(&mut self, base_offset: i64) -> Result<(), LogError> {
+        match &mut self.storage {
+            Storage::Memory(memory) => memory.rename(base_offset),
+            Storage::Files(files) => files.rename(base_offset)?,
+        }
+        Ok(())
+    }
+
     /// Cuts the log so that it ends at `to` or below: a batch that holds `to` goes whole, since batches are never
     /// re-encoded. Returns the new end. An error halfway leaves a log that is readable and longer than asked.
     pub fn truncate(&mut self, to: i64) -> Result<i64, LogError> {
         if to >= self.end {
             return Ok(self.end);
         }
+        self.generation += 1;
         match &mut self.storage {
             Storage::Memory(memory) => self.end = memory.truncate(to).unwrap_or(self.start),
             Storage::Files(files) => {
@@ -254,6 +273,7 @@ impl Log {
     /// Deletes everything and begins anew at `offset`: what a follower does whose log ends below its leader's start.
     /// An error halfway leaves a log that is shorter, at worst empty, and begins where it did.
     pub fn reset(&mut self, offset: i64) -> Result<(), LogError> {
+        self.generation += 1;
         match &mut self.storage {
             Storage::Memory(memory) => *memory = Memory::new(offset),
             Storage::Files(files) => {
@@ -343,10 +363,11 @@ impl Log {
         let segments = self.segments();
         let max = segments.iter().map(|s| s.max_timestamp).max().filter(|t| *t >= 0);
         let found = max.map_or(Ok(None), |max| self.offset_for_timestamp(max))?;
-        if found.is_some() || segments.first().is_none_or(|first| first.base_offset >= self.start) {
+        if found.is_some() || max.is_none() {
             return Ok(found);
         }
-        // The segments' own is of a record below the log start, perhaps in the very batch that the log starts in.
+        // The segments' own is of a record below the log start, perhaps in the very batch that the log starts in, or of one that was cleaned
+        // away while its batch stayed.
         let mut latest: Option<TimestampOffset> = None;
         for header in self.headers(self.start) {
             let header = header?;
@@ -394,6 +415,41 @@ impl Log {
     pub fn expire_producers(&mut self, before: i64) {
         if let Storage::Files(files) = &mut self.storage {
             files.producers().expire(before);
+        }
+    }
+
+    /// Prepares a run of the cleaner over the segments that end at `below` or before it, of which nothing was cleaned from `from` on.
+    /// `producers` is what idempotent producers wrote last. None if there is nothing to clean.
+    pub fn cleaning(&self, from: i64, below: i64, how: Compaction, producers: &ProducerStates) -> Option<Cleaning> {
+        let (sources, dir) = match &self.storage {
+            Storage::Memory(memory) => (memory.sources(below), None),
+            Storage::Files(files) => (files.sources(below), Some(files.dir().to_owned())),
+        };
+        sources.last().filter(|last| last.next > from)?;
+        Some(Cleaning::new(sources, from, how, self.config, dir, producers, self.generation))
+    }
+
+    /// Puts a cleaned segment in the place of those that it was made of: the same offsets, with fewer records. What of the old files
+    /// is left is to be removed by whoever has the time. None, and nothing has happened, if the log was cut meanwhile, or some of them are
+    /// deleted. After an error only opening the log again knows what is where, and loses nothing.
+    pub fn swap(&mut self, cleaned: Cleaned) -> Result<Option<Leftovers>, LogError> {
+        if cleaned.generation != self.generation {
+            return Ok(None);
+        }
+        match (&mut self.storage, &cleaned.output) {
+            (Storage::Files(files), Output::Files) => files.swap(&cleaned.replaces),
+            (Storage::Memory(memory), Output::Memory(batches)) => {
+                Ok(memory.swap(&cleaned.replaces, batches).then(Leftovers::default))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// Of the segments that begin at `from` or above and grow no more: the largest timestamp of each one's first batch, in ms.
+    pub fn first_timestamps(&self, from: i64) -> Result<Vec<i64>, LogError> {
+        match &self.storage {
+            Storage::Memory(memory) => Ok(memory.first_timestamps(from)),
+            Storage::Files(files) => files.first_timestamps(from),
         }
     }
 
@@ -451,7 +507,7 @@ impl Log {
         if let Storage::Files(files) = &mut self.storage {
             files.delete()?;
         }
-        *self = Log::memory(self.config);
+        *self = Log { generation: self.generation + 1, ..Log::memory(self.config) };
         Ok(())
     }
 }

@@ -5,6 +5,7 @@ use std::ops::Range;
 use bellwether_wire::{Batch, BatchHeader};
 use bytes::{Bytes, BytesMut};
 
+use crate::compact::{Content, Source};
 use crate::index::TimeEntry;
 use crate::log::Extent;
 
@@ -65,6 +66,13 @@ impl Memory {
         self.segments.push((self.entries.len(), Extent::empty(base_offset)));
     }
 
+    /// The last segment, which is empty, begins here.
+    pub fn rename(&mut self, base_offset: i64) {
+        if let Some((_, last)) = self.segments.last_mut() {
+            *last = Extent::empty(base_offset);
+        }
+    }
+
     /// The segments, oldest first.
     pub fn extents(&self) -> impl DoubleEndedIterator<Item = Extent> + '_ {
         self.segments.iter().map(|(_, extent)| *extent)
@@ -121,6 +129,55 @@ impl Memory {
     pub fn bytes_between(&self, from: i64, below: i64) -> u64 {
         let between = self.entries.get(self.find(from)..self.find(below)).unwrap_or_default();
         between.iter().map(|entry| u64::from(entry.size)).sum()
+    }
+
+    /// Those of the segments at the front that end at `below` or before it, as the cleaner reads them. Never the one that grows.
+    pub fn sources(&self, below: i64) -> Vec<Source> {
+        let pairs = self.segments.iter().zip(self.segments.iter().skip(1));
+        let source = |((first, segment), (after, next)): (&(usize, Extent), &(usize, Extent))| Source {
+            base: segment.base_offset,
+            next: next.base_offset,
+            size: segment.size,
+            content: Content::Memory(self.pieces.get(*first..*after).unwrap_or_default().to_vec()),
+        };
+        let ends = pairs.take_while(|(_, (_, next))| next.base_offset <= below);
+        ends.map(source).collect()
+    }
+
+    /// Puts cleaned batches in the place of these segments. False if they are not there any more.
+    pub fn swap(&mut self, replaces: &[(i64, u64)], batches: &[([Bytes; 2], BatchHeader)]) -> bool {
+        let looks = |(_, extent): &(usize, Extent)| (extent.base_offset, extent.size);
+        let found = self.segments.iter().position(|s| Some(looks(s)) == replaces.first().copied());
+        let range = found.map_or(0..0, |found| found..found + replaces.len());
+        let there = self.segments.get(range.clone()).unwrap_or_default();
+        let (Some((first, old)), Some((after, _))) = (there.first().copied(), self.segments.get(range.end).copied())
+        else {
+            return false;
+        };
+        if !there.iter().map(looks).eq(replaces.iter().copied()) {
+            return false;
+        }
+        let mut fresh = Extent::empty(old.base_offset);
+        let entry = |(pieces, header): &([Bytes; 2], BatchHeader)| Entry {
+            next_offset: header.next_offset(),
+            max_timestamp: header.max_timestamp,
+            size: pieces.iter().map(|p| p.len() as u32).sum(),
+        };
+        let entries: Vec<_> = batches.iter().map(entry).collect();
+        entries.iter().for_each(|e| fresh.note(e));
+        self.entries.splice(first..after, entries);
+        self.pieces.splice(first..after, batches.iter().map(|(pieces, _)| pieces.clone()));
+        self.segments.splice(range.clone(), [(first, fresh)]);
+        let end = first + batches.len();
+        self.segments.iter_mut().skip(range.start + 1).for_each(|(n, _)| *n = *n - after + end);
+        true
+    }
+
+    /// The largest timestamps of the first batches of the segments that begin at `from` or above, but for the one that grows.
+    pub fn first_timestamps(&self, from: i64) -> Vec<i64> {
+        let grown = self.segments.len().saturating_sub(1);
+        let segments = self.segments.iter().take(grown).filter(|(_, s)| s.base_offset >= from);
+        segments.map(|(first, _)| self.entries.get(*first).map_or(-1, |e| e.max_timestamp)).collect()
     }
 
     /// The bytes of these batches, in order: large ones, and one alone, as they are.

@@ -6,10 +6,11 @@ use std::path::Path;
 use bellwether_wire::BatchError;
 
 use crate::checkpoint;
+use crate::compact;
 use crate::epoch::EpochCache;
 use crate::error::{LogError, TailError};
 use crate::files::Files;
-use crate::index::{IndexEntry, OffsetEntry, TimeEntry};
+use crate::index::{Entries, IndexEntry, OffsetEntry, TimeEntry};
 use crate::log::LogConfig;
 use crate::producer::ProducerStates;
 use crate::segment::{self, Segment};
@@ -69,6 +70,7 @@ struct Scan {
 pub(crate) fn open(dir: &Path, config: &LogConfig, checkpoints: Checkpoints) -> Result<Opened, LogError> {
     let io = || LogError::io(dir);
     fs::create_dir_all(dir).map_err(io())?;
+    compact::finish(dir).map_err(io())?;
     let marker = checkpoint::take_clean(dir).map_err(io())?;
     let bases = segment::list(dir, segment::SUFFIX).map_err(io())?;
     delete_orphans(dir, &bases).map_err(io())?;
@@ -147,7 +149,8 @@ fn read(
             Some(known) => known,
             None => scan.full(dir, *base, config, said)?,
         };
-        // Nothing is appended after an empty segment: this one was lost, and going on behind it would leave a hole.
+        // Nothing is appended after an empty segment, and a cleaned one has a batch at least: this one was lost, and going on behind it
+        // would leave a hole.
         let lost = segment.size == 0 && next.is_some();
         if segment.size > 0 || scan.end.is_none() {
             scan.end = Some(end);
@@ -173,8 +176,7 @@ impl Scan {
         let io = || LogError::io(dir);
         self.scanned += 1;
         let mut segment = Segment::with_entries(dir, base, &[], &[]).map_err(io())?;
-        let (mut offsets, mut times): (Vec<OffsetEntry>, Vec<TimeEntry>) = (Vec::new(), Vec::new());
-        let mut max = segment.max;
+        let mut entries = Entries::new(base, config.index_interval_bytes);
         let mut walk = Walk::new(&segment, 0, walk::BYTES);
         let mut end = base;
         while let Some(batch) = walk.next(true).map_err(LogError::io(&segment.path))? {
@@ -193,25 +195,13 @@ impl Scan {
             end = walk.expected;
             self.disagrees |=
                 header.leader_epoch >= 0 && said.epoch_at(header.base_offset) != Some(header.leader_epoch);
-            if header.max_timestamp > max.timestamp {
-                max = TimeEntry { timestamp: header.max_timestamp, offset: header.last_offset() };
-            }
-            if segment::is_due(offsets.last().copied(), position, config.index_interval_bytes) {
-                offsets.push(OffsetEntry { offset: header.last_offset(), position: position as u32 });
-                note_time(&mut times, max);
-            }
+            entries.note(position, &header);
         }
-        note_time(&mut times, max);
+        entries.finish();
         let size = walk.at;
-        segment = Segment::with_entries(dir, base, &offsets, &times).map_err(io())?;
-        (segment.size, segment.max) = (size, max);
+        segment = Segment::with_entries(dir, base, &entries.offsets, &entries.times).map_err(io())?;
+        (segment.size, segment.max) = (size, entries.max);
         Ok((segment, end))
-    }
-}
-
-fn note_time(times: &mut Vec<TimeEntry>, max: TimeEntry) {
-    if max.timestamp > times.last().map_or(-1, |e| e.timestamp) {
-        times.push(max);
     }
 }
 

@@ -60,6 +60,16 @@ impl Segment {
     ) -> io::Result<Self> {
         let path = path(dir, base_offset);
         let file = OpenOptions::new().read(true).append(true).create(true).open(&path)?;
+        Self::at(path, base_offset, file, offsets, times)
+    }
+
+    fn at(
+        path: PathBuf,
+        base_offset: i64,
+        file: File,
+        offsets: Index<OffsetEntry>,
+        times: Index<TimeEntry>,
+    ) -> io::Result<Self> {
         let size = file.metadata()?.len();
         let max = times.last().unwrap_or(TimeEntry { timestamp: -1, offset: base_offset });
         Ok(Segment {
@@ -95,6 +105,13 @@ impl Segment {
         };
         // Whoever may be trusted was brought to the disk.
         Ok(Some(Segment { dirty: false, ..Self::with(dir, base_offset, offsets, times)? }))
+    }
+
+    /// A file that only its batches are read of, whatever its name.
+    pub fn reading(path: &Path, base_offset: i64) -> io::Result<Self> {
+        let dir = path.parent().unwrap_or(Path::new(""));
+        let (offsets, times) = (Index::none(dir, base_offset), Index::none(dir, base_offset));
+        Self::at(path.to_owned(), base_offset, File::open(path)?, offsets, times)
     }
 
     /// Appends a batch whose header says what the log made of it, and to the indexes what they are due after so many

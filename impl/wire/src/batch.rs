@@ -1,12 +1,14 @@
-//! Record batches, format v2 (KIP-98): their headers are read and rewritten in place, their bodies are never re-encoded.
+//! Record batches, format v2 (KIP-98): their headers are read and rewritten in place; only compaction and another codec make new bodies.
 //!
 //! A batch is a 61-byte header and its records. The first 16 bytes (base offset, length, leader epoch) are outside of
 //! the CRC, so that a leader gives a batch its place in the log without touching the rest: see [`stamp`].
 
 mod admit;
+mod filter;
 mod records;
 
 pub use admit::{Admission, NotAdmitted, admit, sent};
+pub use filter::{Filtered, Keyed, Opened, emptied};
 pub use records::{Record, build, first_at_or_after, latest_from, records};
 
 use bytes::Bytes;
@@ -26,6 +28,7 @@ const COMPRESSION_MASK: i16 = 0x07;
 const LOG_APPEND_TIME: i16 = 0x08;
 const TRANSACTIONAL: i16 = 0x10;
 const CONTROL: i16 = 0x20;
+const DELETE_HORIZON: i16 = 0x40;
 
 /// The header of a record batch. Sequences and lengths are as on the wire.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -44,7 +47,7 @@ pub struct BatchHeader {
     pub attributes: i16,
     /// Offset of the last record, relative to the base offset. Compaction leaves it as it was.
     pub last_offset_delta: i32,
-    /// Timestamp of the first record, in ms.
+    /// What the records' timestamps are relative to, in ms: that of the first record, or [`Self::delete_horizon`].
     pub base_timestamp: i64,
     /// The largest timestamp of the records, in ms.
     pub max_timestamp: i64,
@@ -100,6 +103,11 @@ impl BatchHeader {
     /// Whether its records all bear the time of the append (in `max_timestamp`) instead of the producer's.
     pub fn is_log_append_time(&self) -> bool {
         self.attributes & LOG_APPEND_TIME != 0
+    }
+
+    /// From this time on (ms since 1970) the cleaner may remove the tombstones in it (KIP-534). None: they have never been cleaned.
+    pub fn delete_horizon(&self) -> Option<i64> {
+        (self.attributes & DELETE_HORIZON != 0).then_some(self.base_timestamp)
     }
 
     /// The codec of the records: 0 none, 1 gzip, 2 snappy, 3 lz4, 4 zstd.
@@ -271,6 +279,30 @@ pub fn stamp(header: &BatchHeader, base_offset: i64, leader_epoch: i32) -> [u8; 
     out[8..12].copy_from_slice(&header.batch_length.to_be_bytes());
     out[12..].copy_from_slice(&leader_epoch.to_be_bytes());
     out
+}
+
+/// A whole batch of a header and records that are encoded, and compressed if its codec says so. Its length and its CRC are made here.
+#[allow(clippy::indexing_slicing, reason = "the header is as long as these places need")]
+fn assemble(mut header: BatchHeader, payload: &[u8]) -> Result<Batch, BatchError> {
+    let length = i32::try_from(HEADER_LEN - LOG_OVERHEAD + payload.len());
+    header.batch_length = length.map_err(|_| BatchError::Expands)?;
+    header.magic = MAGIC;
+    let mut bytes = Vec::with_capacity(HEADER_LEN + payload.len());
+    bytes.resize(HEADER_LEN, 0);
+    bytes[..16].copy_from_slice(&stamp(&header, header.base_offset, header.leader_epoch));
+    bytes[16] = header.magic as u8;
+    bytes[21..23].copy_from_slice(&header.attributes.to_be_bytes());
+    bytes[23..27].copy_from_slice(&header.last_offset_delta.to_be_bytes());
+    bytes[27..35].copy_from_slice(&header.base_timestamp.to_be_bytes());
+    bytes[35..43].copy_from_slice(&header.max_timestamp.to_be_bytes());
+    bytes[43..51].copy_from_slice(&header.producer_id.to_be_bytes());
+    bytes[51..53].copy_from_slice(&header.producer_epoch.to_be_bytes());
+    bytes[53..57].copy_from_slice(&header.base_sequence.to_be_bytes());
+    bytes[57..61].copy_from_slice(&header.record_count.to_be_bytes());
+    bytes.extend_from_slice(payload);
+    header.crc = crc32c::crc32c(&bytes[CRC_START..]);
+    bytes[17..21].copy_from_slice(&header.crc.to_be_bytes());
+    Ok(Batch { header, bytes: bytes.into() })
 }
 
 #[cfg(test)]

@@ -39,7 +39,7 @@ impl Partition {
     /// (`AbstractFetcherThread.fetchOffsetAndTruncate`).
     ///
     /// Dropped are other errors, answers to a request of another leader, leader epoch, offset (KAFKA-18991) or last epoch, batches
-    /// that do not follow on each other, and those of an epoch above the request's (KAFKA-18723).
+    /// whose offsets do not rise, and those of an epoch above the request's (KAFKA-18723).
     pub fn fetched(
         &mut self,
         request: &FetchOut,
@@ -51,6 +51,8 @@ impl Partition {
         let mut appended = false;
         let mut shown = false;
         let (mut base, mut before_start) = (self.log_end, None);
+        // 0, unless somebody has switched off that answers to another offset are dropped.
+        let shift = self.log_end.saturating_sub(request.fetch_offset);
         let effect = if !self.expects(request, from) {
             FetchEffect::Ignored
         } else if answer.error == ErrorCode::OffsetOutOfRange.code() && answer.log_start > self.log_end {
@@ -69,14 +71,13 @@ impl Partition {
             if let Some(first) = answer.batches.first().filter(|_| self.is_empty())
                 && first.base_offset < request.fetch_offset
             {
-                base = first.base_offset;
+                base = first.base_offset.saturating_add(shift);
                 before_start = Some(self.log_start);
             }
-            let mut at = base;
             for batch in answer.batches {
+                let at = batch.base_offset.saturating_add(shift);
                 epochs_changed |= self.epochs.assign(batch.leader_epoch, at.max(self.log_start));
                 self.producers.append(&BatchHeader { base_offset: at, ..*batch });
-                at = end_of(batch, at).unwrap_or(at);
             }
             self.log_end = end;
             // Kafka takes it as it is: a follower's may go back (UnifiedLog.updateHighWatermark).
@@ -97,13 +98,12 @@ impl Partition {
             high_watermark: self.high_watermark,
         });
         if appended {
-            let mut at = base;
             if before_start.is_some() {
                 fx.push(Effect::Reset { to: base });
             }
             for (index, batch) in answer.batches.iter().enumerate() {
-                fx.push(Effect::Append { index, base_offset: at, leader_epoch: batch.leader_epoch });
-                at += i64::from(batch.last_offset_delta) + 1;
+                let base_offset = batch.base_offset.saturating_add(shift);
+                fx.push(Effect::Append { index, base_offset, leader_epoch: batch.leader_epoch });
             }
             if let Some(to) = before_start {
                 fx.push(Effect::AdvanceStart { to });
@@ -168,23 +168,22 @@ impl Partition {
         }
     }
 
-    /// Where the log would end with these batches; none if they are not what was asked for.
+    /// Where the log would end with these batches; none if they are not what was asked for. There may be gaps between them, and before the
+    /// first: what the leader's log was cleaned of.
     fn fits(&self, request: &FetchOut, answer: &FetchedIn<'_>) -> Option<i64> {
-        let (mut theirs, mut ours) = (request.fetch_offset, self.log_end);
+        let mut theirs = request.fetch_offset;
         for batch in answer.batches {
             // A leader that does not compare epochs may send what is above the request's.
             let epoch_known = self.rules.holds(Rule::FetchLeaderEpoch, batch.leader_epoch <= request.leader_epoch);
+            let end = end_of(batch, batch.base_offset)?;
             // Below the start of an empty log nothing counts: the batch is there from its middle on.
-            let first = self.is_empty() && theirs == request.fetch_offset && ours == theirs;
-            if first && (0..theirs).contains(&batch.base_offset) && end_of(batch, batch.base_offset)? > theirs {
-                (theirs, ours) = (batch.base_offset, batch.base_offset);
-            }
-            if batch.base_offset != theirs || !epoch_known || batch.leader_epoch < 0 {
+            let first = self.is_empty() && theirs == request.fetch_offset && self.log_end == theirs;
+            let follows = batch.base_offset >= theirs || (first && batch.base_offset >= 0 && end > theirs);
+            if !follows || !epoch_known || batch.leader_epoch < 0 {
                 return None;
             }
-            theirs = end_of(batch, theirs)?;
-            ours = end_of(batch, ours)?;
+            theirs = end;
         }
-        Some(ours)
+        theirs.checked_add(self.log_end.checked_sub(request.fetch_offset)?)
     }
 }

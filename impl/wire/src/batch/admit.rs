@@ -6,7 +6,7 @@
 use bytes::{Bytes, BytesMut};
 
 use super::records::Sketch;
-use super::{Batch, BatchError, BatchHeader, COMPRESSION_MASK, CRC_START, HEADER_LEN, LOG_APPEND_TIME, LOG_OVERHEAD};
+use super::{Batch, BatchError, BatchHeader, COMPRESSION_MASK, CRC_START, HEADER_LEN, LOG_APPEND_TIME};
 use crate::ResponseError;
 use crate::compression::{Codec, Levels, MAX_DECOMPRESSED, compress, decompress};
 
@@ -191,7 +191,7 @@ fn walk(header: &BatchHeader, payload: &[u8], topic: &Admission, now: i64) -> Re
             header.base_timestamp.wrapping_add(record.timestamp_delta)
         };
         latest = latest.max(timestamp);
-        if topic.compacted && !record.has_key {
+        if topic.compacted && record.key.is_none() {
             blame(index, &|| "a compacted topic takes no record without a key".to_owned());
         } else if !topic.append_time && timestamp != NO_TIMESTAMP {
             if is_out_of_range(topic, timestamp, now) {
@@ -235,7 +235,6 @@ fn fields(header: &BatchHeader, topic: &Admission, now: i64, latest: i64) -> Bat
     fresh
 }
 
-#[allow(clippy::indexing_slicing, reason = "the header is as long as these places need")]
 fn rebuilt(
     header: &BatchHeader,
     codec: Codec,
@@ -246,21 +245,9 @@ fn rebuilt(
 ) -> Result<Batch, NotAdmitted> {
     let mut fresh = fields(header, topic, now, latest);
     fresh.attributes = (fresh.attributes & !COMPRESSION_MASK) | i16::from(codec.id());
-    let length = i32::try_from(HEADER_LEN - LOG_OVERHEAD + payload.len());
-    fresh.batch_length = length.map_err(|_| BatchError::Expands)?;
-    check_size(&fresh, topic.max_bytes)?;
-    let mut bytes = BytesMut::zeroed(HEADER_LEN);
-    bytes[..8].copy_from_slice(&fresh.base_offset.to_be_bytes());
-    bytes[12..16].copy_from_slice(&fresh.leader_epoch.to_be_bytes());
-    bytes[16] = fresh.magic as u8;
-    bytes[23..27].copy_from_slice(&fresh.last_offset_delta.to_be_bytes());
-    bytes[27..35].copy_from_slice(&fresh.base_timestamp.to_be_bytes());
-    bytes[43..51].copy_from_slice(&fresh.producer_id.to_be_bytes());
-    bytes[51..53].copy_from_slice(&fresh.producer_epoch.to_be_bytes());
-    bytes[53..57].copy_from_slice(&fresh.base_sequence.to_be_bytes());
-    bytes[57..61].copy_from_slice(&fresh.record_count.to_be_bytes());
-    bytes.extend_from_slice(payload);
-    Ok(write(fresh, &mut bytes))
+    let batch = super::assemble(fresh, payload)?;
+    check_size(&batch.header, topic.max_bytes)?;
+    Ok(batch)
 }
 
 /// Writes what of the header may have changed, and the CRC.

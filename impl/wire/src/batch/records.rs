@@ -169,21 +169,22 @@ pub fn latest_from(batch: &Batch, from: i64) -> Result<Option<(i64, i64)>, Batch
 /// Shows the offsets and timestamps of the records at `from` or above, while `look` wants more.
 fn each_from(batch: &Batch, from: i64, mut look: impl FnMut(i64, i64) -> bool) -> Result<(), BatchError> {
     let header = &batch.header;
-    if header.is_log_append_time() {
+    let whole = i64::from(header.record_count) == i64::from(header.last_offset_delta) + 1;
+    if header.is_log_append_time() && whole {
         if header.next_offset() > from {
             look(header.base_offset.max(from), header.max_timestamp);
         }
         return Ok(());
     }
-    let payload = batch.bytes.get(HEADER_LEN..).ok_or(BatchError::Truncated)?;
-    let plain = match header.compression() {
-        0 => Cow::Borrowed(payload),
-        codec => Cow::Owned(decompress(codec, payload, MAX_DECOMPRESSED)?),
-    };
+    let plain = plain(batch)?;
     let mut rest = &plain[..];
     for _ in 0..header.record_count {
         let record = Sketch::take(&mut rest).ok_or(BatchError::Record)?;
-        let found = header.base_timestamp.wrapping_add(record.timestamp_delta);
+        let found = if header.is_log_append_time() {
+            header.max_timestamp
+        } else {
+            header.base_timestamp.wrapping_add(record.timestamp_delta)
+        };
         let offset = header.base_offset.saturating_add(i64::from(record.offset_delta));
         if offset >= from && !look(offset, found) {
             break;
@@ -192,45 +193,61 @@ fn each_from(batch: &Batch, from: i64, mut look: impl FnMut(i64, i64) -> bool) -
     Ok(())
 }
 
-/// As much of a record as can be told without a copy.
-pub(super) struct Sketch {
-    pub timestamp_delta: i64,
-    pub offset_delta: i32,
-    pub has_key: bool,
+/// The records of a batch as they are without compression, up to [`MAX_DECOMPRESSED`] bytes. A batch without records has no bytes for them,
+/// whatever its codec.
+pub(super) fn plain(batch: &Batch) -> Result<Cow<'_, [u8]>, BatchError> {
+    let payload = batch.bytes.get(HEADER_LEN..).ok_or(BatchError::Truncated)?;
+    Ok(match batch.header.compression() {
+        0 => Cow::Borrowed(payload),
+        _ if batch.header.record_count == 0 => Cow::Borrowed(&[]),
+        codec => Cow::Owned(decompress(codec, payload, MAX_DECOMPRESSED)?),
+    })
 }
 
-impl Sketch {
+/// As much of a record as can be told without a copy.
+pub(super) struct Sketch<'a> {
+    pub timestamp_delta: i64,
+    pub offset_delta: i32,
+    pub key: Option<&'a [u8]>,
+    pub has_value: bool,
+    pub attributes: u8,
+    /// From the key on.
+    pub tail: &'a [u8],
+}
+
+impl<'a> Sketch<'a> {
     /// Takes a whole record off the front, and walks all of its parts. `None`: it is malformed.
-    pub fn take(rest: &mut &[u8]) -> Option<Sketch> {
+    pub fn take(rest: &mut &'a [u8]) -> Option<Sketch<'a>> {
         let size = usize::try_from(take_i32(rest)?).ok()?;
         let (body, after) = rest.split_at_checked(size)?;
         *rest = after;
-        let (_attributes, mut body) = body.split_first()?;
+        let (attributes, mut body) = body.split_first()?;
         let timestamp_delta = take_i64(&mut body)?;
         let offset_delta = take_i32(&mut body)?;
-        let has_key = skip(&mut body)?;
-        skip(&mut body)?;
+        let tail = body;
+        let key = skip(&mut body)?;
+        let has_value = skip(&mut body)?.is_some();
         let headers = take_i32(&mut body)?;
         if headers < 0 {
             return None;
         }
         for _ in 0..headers {
-            if !skip(&mut body)? {
-                return None;
-            }
+            skip(&mut body)??;
             skip(&mut body)?;
         }
-        body.is_empty().then_some(Sketch { timestamp_delta, offset_delta, has_key })
+        let attributes = *attributes;
+        body.is_empty().then_some(Sketch { timestamp_delta, offset_delta, key, has_value, attributes, tail })
     }
 }
 
-/// Skips bytes that may be null; whether they are not.
-fn skip(body: &mut &[u8]) -> Option<bool> {
+/// Skips bytes that may be null.
+fn skip<'a>(body: &mut &'a [u8]) -> Option<Option<&'a [u8]>> {
     match take_i32(body)? {
-        -1 => Some(false),
+        -1 => Some(None),
         size => {
-            *body = body.get(usize::try_from(size).ok()?..)?;
-            Some(true)
+            let (bytes, rest) = body.split_at_checked(usize::try_from(size).ok()?)?;
+            *body = rest;
+            Some(Some(bytes))
         }
     }
 }
