@@ -17,6 +17,7 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
+use crate::cleaner::Cleaner;
 use crate::clock::{Clock, wall_ms};
 use crate::config::{Config, HostPort};
 use crate::controller::ControllerNode;
@@ -60,6 +61,7 @@ pub(crate) struct Broker {
     /// The same for followers, a quarter: slow consumers are not to hold up replication.
     pub(crate) follower_answers: Arc<Budget>,
     pub(crate) groups: Groups,
+    pub(crate) cleaner: Cleaner,
     replicas: RwLock<HashMap<TopicPartition, Arc<Replica>>>,
     /// What is in force for each topic with a replica here.
     settings: Mutex<HashMap<TopicId, Known>>,
@@ -103,10 +105,11 @@ impl Broker {
         let mut replicas = HashMap::new();
         // Until the metadata says what their topics have set.
         let settings = Arc::new(TopicSettings::of(&config, &BTreeMap::new()));
-        for Found { topic, tp, log, recovered, clean: _ } in found {
+        for Found { topic, tp, log, recovered, cleaned, clean: _ } in found {
             let partition = Partition::new(tp, config.node_id, recovered, config.rules);
             let (topic, settings) = (topic.into(), settings.clone());
-            let replica = Replica::new(topic, config.node_id, partition, log, settings, sink.clone(), out.clone());
+            let replica =
+                Replica::new(topic, config.node_id, partition, (log, cleaned), settings, sink.clone(), out.clone());
             replicas.insert(tp, replica);
         }
         let defaults = TopicDefaults { min_isr: config.min_isr, unclean: config.unclean_election, elr: config.elr };
@@ -128,6 +131,7 @@ impl Broker {
             answers: Budget::new(config.answers_max_bytes - config.answers_max_bytes / 4, false),
             follower_answers: Budget::new(config.answers_max_bytes / 4, false),
             groups: Groups::new(&config),
+            cleaner: Cleaner::new(&config),
             replicas: RwLock::new(replicas),
             settings: Mutex::default(),
             telling: Mutex::new(()),
@@ -158,6 +162,7 @@ impl Broker {
         self.spawn(checkpoint(self.clone()));
         self.spawn(clean(self.clone()));
         self.spawn(expire_producers(self.clone()));
+        crate::cleaner::start(self);
         if self.config.log_dir.is_some() {
             self.spawn(flush(self.clone()));
         }
@@ -172,6 +177,7 @@ impl Broker {
 
     /// Ends all tasks, writes the last checkpoint and closes the logs.
     pub(crate) async fn close(&self) {
+        self.cleaner.stop();
         let mut tasks = std::mem::take(&mut *self.tasks.lock());
         tasks.shutdown().await;
         let replicas: Vec<_> = self.replicas.read().values().cloned().collect();
@@ -189,6 +195,7 @@ impl Broker {
 
     /// Ends all tasks and nothing else, as a crash would.
     pub(crate) fn abort(&self) {
+        self.cleaner.stop();
         self.tasks.lock().abort_all();
     }
 
@@ -348,7 +355,8 @@ impl Broker {
         let (log, recovered) = self.store.create(topic, tp)?;
         let partition = Partition::new(tp, self.config.node_id, recovered, self.config.rules);
         let (node, settings) = (self.config.node_id, settings.clone());
-        let replica = Replica::new(topic.into(), node, partition, log, settings, self.sink.clone(), self.out.clone());
+        let replica =
+            Replica::new(topic.into(), node, partition, (log, None), settings, self.sink.clone(), self.out.clone());
         self.replicas.write().insert(tp, replica.clone());
         Ok(replica)
     }

@@ -216,7 +216,8 @@ impl Config {
             set(self, value).map_err(bad)?;
         } else {
             row.kind.check(value).map_err(|why| bad(format!("'{value}': {why}")))?;
-            if topic_config_of(key).is_none() && !crate::groups::CONFIGS.contains(&key) {
+            let others = [crate::groups::CONFIGS, crate::cleaner::CONFIGS];
+            if topic_config_of(key).is_none() && !others.iter().any(|configs| configs.contains(&key)) {
                 tracing::warn!("configuration {key} has no effect here");
             }
         }
@@ -261,8 +262,13 @@ impl Config {
 
     /// The value of a number that has no field of its own; 0 for a name that is none.
     pub(crate) fn number(&self, name: &str) -> i64 {
-        let default = || BrokerConfig::named(name).and_then(|row| row.default).map(str::to_owned);
-        self.given.get(name).cloned().or_else(default).and_then(|value| value.parse().ok()).unwrap_or(0)
+        self.text(name).parse().unwrap_or(0)
+    }
+
+    /// The value of a configuration that has no field of its own; empty for a name that is none.
+    pub(crate) fn text(&self, name: &str) -> &str {
+        let default = || BrokerConfig::named(name).and_then(|row| row.default);
+        self.given.get(name).map(String::as_str).or_else(default).unwrap_or_default()
     }
 
     /// What somebody has set a broker configuration to.

@@ -16,6 +16,7 @@
 mod admin;
 mod apis;
 mod broker;
+mod cleaner;
 mod clock;
 mod cluster;
 mod config;

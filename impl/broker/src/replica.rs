@@ -1,15 +1,17 @@
 //! A replica: the partition's machine, its log and those who wait for it, under one lock. Here a step's effects become IO.
 
+mod compact;
 mod logs;
 mod own;
 mod reading;
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bellwether_core::{
-    AcceptedIsr, Effect, Effects, FetchOut, FetchedIn, Millis, Partition, PartitionDelta, Produced, Retention, Token,
+    AcceptedIsr, CompactionPolicy, Effect, Effects, FetchOut, FetchedIn, Millis, Partition, PartitionDelta, Produced,
+    Retention, Token,
 };
 use bellwether_log::{Log, LogConfig, LogError};
 use bellwether_sync::Bells;
@@ -22,6 +24,8 @@ use crate::produce::{self, Open, Placed, ProduceCall};
 use crate::sink::TraceSink;
 use crate::store::Checkpoint;
 use crate::topic::TopicSettings;
+
+pub(crate) use compact::Broom;
 
 /// What a step asks of others in this node.
 pub(crate) enum Outgoing {
@@ -54,6 +58,10 @@ pub(crate) struct Replica {
     sink: Arc<TraceSink>,
     out: mpsc::UnboundedSender<Outgoing>,
     settings: Mutex<Arc<TopicSettings>>,
+    /// The log is being cleaned.
+    cleaning: AtomicBool,
+    /// How often it was cut or closed: whoever cleans it then may stop.
+    cuts: AtomicU64,
     inner: Mutex<Inner>,
 }
 
@@ -62,6 +70,11 @@ struct Inner {
     log: Log,
     flush: Flush,
     retention: Retention,
+    compaction: CompactionPolicy,
+    /// Up to where the log was cleaned, if ever.
+    cleaned: Option<i64>,
+    /// It cannot be cleaned, as long as this broker runs.
+    uncleanable: bool,
     /// How many records were appended since the last flush, and when that was.
     unflushed: u64,
     flushed_at: Millis,
@@ -112,7 +125,7 @@ impl Replica {
         topic: Arc<str>,
         node: NodeId,
         partition: Partition,
-        log: Log,
+        (log, cleaned): (Log, Option<i64>),
         settings: Arc<TopicSettings>,
         sink: Arc<TraceSink>,
         out: mpsc::UnboundedSender<Outgoing>,
@@ -125,6 +138,9 @@ impl Replica {
             log,
             flush: settings.flush,
             retention: settings.retention,
+            compaction: settings.compaction,
+            cleaned,
+            uncleanable: false,
             unflushed: 0,
             flushed_at: 0,
             flushing: false,
@@ -136,7 +152,9 @@ impl Replica {
             waiting: HashMap::new(),
             fx: Effects::default(),
         };
-        Arc::new(Replica { tp, topic, node, sink, out, settings: Mutex::new(settings), inner: Mutex::new(inner) })
+        let (settings, cleaning, cuts, inner) =
+            (Mutex::new(settings), AtomicBool::new(false), AtomicU64::new(0), Mutex::new(inner));
+        Arc::new(Replica { tp, topic, node, sink, out, settings, cleaning, cuts, inner })
     }
 
     /// What recovery found, for the `start` event.
@@ -300,6 +318,7 @@ impl Replica {
             high_watermark: inner.partition.high_watermark(),
             recovery_point,
             log_start,
+            cleaned: inner.cleaned,
         }
     }
 
@@ -346,6 +365,7 @@ impl Replica {
             return false;
         }
         inner.closed = Some(ResponseError::KafkaStorageError);
+        self.cut(inner, i64::MAX);
         let end = inner.log.end_offset();
         let (recovery_point, log_start) = inner.log_bounds();
         let log = std::mem::replace(&mut inner.log, Log::memory(LogConfig::default()));
@@ -388,13 +408,20 @@ impl Replica {
                     } else {
                         inner.log.truncate(*to).map(|_| ())
                     };
+                    self.cut(inner, *to);
                     done.map_err(|e| failed(&e))?;
                     inner.partition.restore_producers(inner.log.producers().map_err(|e| failed(&e))?);
                     // The recovery point may have gone back: before it is believed again, it should be known.
                     let _ = self.out.send(Outgoing::Checkpoint);
                 }
-                Effect::Reset { to } => inner.log.reset(*to).map_err(|e| failed(&e))?,
-                Effect::Delete => inner.log.delete().map_err(|e| failed(&e))?,
+                Effect::Reset { to } => {
+                    self.cut(inner, *to);
+                    inner.log.reset(*to).map_err(|e| failed(&e))?;
+                }
+                Effect::Delete => {
+                    self.cut(inner, 0);
+                    inner.log.delete().map_err(|e| failed(&e))?;
+                }
                 _ => {}
             }
         }
@@ -463,6 +490,7 @@ impl Replica {
 
     fn go_offline(self: &Arc<Self>, inner: &mut Inner) {
         inner.closed = Some(ResponseError::KafkaStorageError);
+        self.cut(inner, i64::MAX);
         for (_, (call, slot)) in inner.waiting.drain() {
             produce::done(&call, slot, Err(ResponseError::KafkaStorageError));
         }

@@ -20,9 +20,13 @@ pub(crate) const CLUSTER_ID: &str = "QmVsbHdldGhlckNsdXN0ZQ";
 
 const META: &str = "meta.properties";
 const PARTITION: &str = "partition.metadata";
-/// The checkpoints of high watermarks, of recovery points and of log starts.
-const CHECKPOINTS: [&str; 3] =
-    ["replication-offset-checkpoint", "recovery-point-offset-checkpoint", "log-start-offset-checkpoint"];
+/// The checkpoints of high watermarks, of recovery points, of log starts, and of how far the cleaner came.
+const CHECKPOINTS: [&str; 4] = [
+    "replication-offset-checkpoint",
+    "recovery-point-offset-checkpoint",
+    "log-start-offset-checkpoint",
+    "cleaner-offset-checkpoint",
+];
 /// Kafka's name and content for the proof of a clean stop (CleanShutdownFileHandler.java).
 const CLEAN: &str = ".kafka_cleanshutdown";
 
@@ -31,7 +35,7 @@ pub(crate) struct Store {
     dir: Option<PathBuf>,
     log_config: LogConfig,
     /// What the checkpoints say, so that one that would say the same is not written again.
-    written: Mutex<[String; 3]>,
+    written: Mutex<[String; 4]>,
     _lock: Option<File>,
 }
 
@@ -44,6 +48,8 @@ pub(crate) struct Checkpoint<'a> {
     pub(crate) recovery_point: i64,
     /// Where the log begins, if that is not where its first segment does.
     pub(crate) log_start: Option<i64>,
+    /// Up to where it was cleaned, if ever.
+    pub(crate) cleaned: Option<i64>,
 }
 
 /// A partition found in the data directory.
@@ -52,6 +58,8 @@ pub(crate) struct Found {
     pub(crate) tp: TopicPartition,
     pub(crate) log: Log,
     pub(crate) recovered: Recovered,
+    /// Up to where it was cleaned, if ever.
+    pub(crate) cleaned: Option<i64>,
     /// It was closed, and is as it was left.
     pub(crate) clean: bool,
 }
@@ -77,16 +85,16 @@ impl Store {
     /// Recovers every partition in the directory.
     pub(crate) fn recover(&self) -> Result<Vec<Found>, StartError> {
         let Some(dir) = &self.dir else { return Ok(Vec::new()) };
-        let [high_watermarks, recovery_points, log_starts] = CHECKPOINTS.map(|name| dir.join(name));
+        let [high_watermarks, recovery_points, log_starts, cleaned] = CHECKPOINTS.map(|name| dir.join(name));
         let high_watermarks = text::read_offsets(&high_watermarks)?;
-        // As Kafka's LogManager: without these more is read, and what retention or DeleteRecords left of a segment comes back.
+        // As Kafka's LogManager: without these more is read and cleaned, and what retention or DeleteRecords left of a segment comes back.
         let or_none = |path: PathBuf| {
             text::read_offsets(&path).unwrap_or_else(|error| {
                 tracing::warn!(%error, "the checkpoint is not used");
                 text::Offsets::new()
             })
         };
-        let (recovery_points, log_starts) = (or_none(recovery_points), or_none(log_starts));
+        let (recovery_points, log_starts, cleaned) = (or_none(recovery_points), or_none(log_starts), or_none(cleaned));
         let mut found = Vec::new();
         for entry in fs::read_dir(dir).map_err(|e| StartError::DataDir(dir.clone(), e))? {
             let path = entry.map_err(|e| StartError::DataDir(dir.clone(), e))?.path();
@@ -116,7 +124,8 @@ impl Store {
             }
             let recovered = recovered(&log, &recovery, of(&high_watermarks));
             let tp = TopicPartition { topic: topic_id, partition };
-            found.push(Found { topic: topic.to_string(), tp, log, recovered, clean: recovery.clean });
+            let cleaned = cleaned.get(&key).copied();
+            found.push(Found { topic: topic.to_string(), tp, log, recovered, cleaned, clean: recovery.clean });
         }
         found.sort_by_key(|f| f.tp);
         Ok(found)
@@ -174,8 +183,11 @@ impl Store {
         let all = |offset: fn(&Checkpoint<'_>) -> i64| {
             text::write_offsets(partitions.iter().map(|p| (p.topic, p.partition, offset(p))))
         };
-        let starts: Vec<_> = partitions.iter().filter_map(|p| Some((p.topic, p.partition, p.log_start?))).collect();
-        let texts = [all(|p| p.high_watermark), all(|p| p.recovery_point), text::write_offsets(starts.into_iter())];
+        let some = |offset: fn(&Checkpoint<'_>) -> Option<i64>| {
+            let known: Vec<_> = partitions.iter().filter_map(|p| Some((p.topic, p.partition, offset(p)?))).collect();
+            text::write_offsets(known.into_iter())
+        };
+        let texts = [all(|p| p.high_watermark), all(|p| p.recovery_point), some(|p| p.log_start), some(|p| p.cleaned)];
         let mut written = self.written.lock();
         for (name, (text, written)) in CHECKPOINTS.iter().zip(texts.into_iter().zip(written.iter_mut())) {
             if text == *written {
@@ -220,14 +232,23 @@ mod tests {
         let tp = TopicPartition { topic: TopicId(7), partition: 3 };
         let store = Store::open(&config(dir.path(), 1)).unwrap();
         store.create("a-b", tp).unwrap().0.close().unwrap();
-        let checkpoint =
-            Checkpoint { topic: "a-b", partition: 3, high_watermark: 0, recovery_point: 0, log_start: None };
+        let checkpoint = Checkpoint {
+            topic: "a-b",
+            partition: 3,
+            high_watermark: 0,
+            recovery_point: 0,
+            log_start: None,
+            cleaned: Some(7),
+        };
         store.checkpoint(&[checkpoint]).unwrap();
         drop(store);
         let found = Store::open(&config(dir.path(), 1)).unwrap().recover().unwrap();
-        assert_eq!(found.iter().map(|f| (f.topic.as_str(), f.tp)).collect::<Vec<_>>(), [("a-b", tp)]);
+        assert_eq!(
+            found.iter().map(|f| (f.topic.as_str(), f.tp, f.cleaned)).collect::<Vec<_>>(),
+            [("a-b", tp, Some(7))]
+        );
         let read = |name: &str| fs::read_to_string(dir.path().join(name)).unwrap();
-        assert_eq!(CHECKPOINTS.map(read), ["0\n1\na-b 3 0\n", "0\n1\na-b 3 0\n", "0\n0\n"]);
+        assert_eq!(CHECKPOINTS.map(read), ["0\n1\na-b 3 0\n", "0\n1\na-b 3 0\n", "0\n0\n", "0\n1\na-b 3 7\n"]);
     }
 
     #[test]

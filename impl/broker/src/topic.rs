@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use bellwether_core::Retention;
+use bellwether_core::{CompactionPolicy, Retention};
 use bellwether_log::LogConfig;
 use bellwether_wire::batch::Admission;
 use bellwether_wire::compression::{Codec, Levels};
@@ -19,6 +19,8 @@ pub(crate) struct TopicSettings {
     pub(crate) jitter_ms: i64,
     /// cleanup.policy, retention.ms, retention.bytes.
     pub(crate) retention: Retention,
+    /// cleanup.policy, *.compaction.lag.ms, min.cleanable.dirty.ratio, delete.retention.ms.
+    pub(crate) compaction: CompactionPolicy,
     /// max.message.bytes, message.timestamp.*, compression.*.
     pub(crate) admission: Admission,
     /// flush.messages, flush.ms.
@@ -49,6 +51,13 @@ impl TopicSettings {
             },
             jitter_ms: number("segment.jitter.ms"),
             retention: Retention { delete, ms: number("retention.ms"), bytes: number("retention.bytes") },
+            compaction: CompactionPolicy {
+                compact: compacted,
+                min_lag_ms: number("min.compaction.lag.ms"),
+                max_lag_ms: number("max.compaction.lag.ms"),
+                min_dirty_ratio: text("min.cleanable.dirty.ratio").parse().unwrap_or(1.0),
+                delete_retention_ms: number("delete.retention.ms"),
+            },
             admission: Admission {
                 max_bytes: text("max.message.bytes").parse().unwrap_or(usize::MAX),
                 append_time: text("message.timestamp.type") == "LogAppendTime",
@@ -99,6 +108,10 @@ mod tests {
         let settings = of(&[], &[]);
         assert_eq!((settings.log, settings.admission), (LogConfig::default(), Admission::default()));
         assert_eq!(settings.retention, Retention { delete: true, ms: 7 * 24 * 3_600_000, bytes: -1 });
+        let (min_lag_ms, max_lag_ms, min_dirty_ratio, delete_retention_ms) = (0, i64::MAX, 0.5, 86_400_000);
+        let expected =
+            CompactionPolicy { compact: false, min_lag_ms, max_lag_ms, min_dirty_ratio, delete_retention_ms };
+        assert_eq!(settings.compaction, expected);
         assert_eq!((settings.jitter_ms, settings.flush), (0, Flush { messages: i64::MAX as u64, ms: i64::MAX as u64 }));
     }
 
@@ -112,11 +125,14 @@ mod tests {
             ("log.message.timestamp.type", "LogAppendTime"),
             ("compression.type", "zstd"),
             ("log.cleanup.policy", "compact"),
+            ("log.cleaner.min.cleanable.ratio", "0.25"),
+            ("log.cleaner.min.compaction.lag.ms", "7"),
         ];
         let settings = of(&[("retention.bytes", "5"), ("cleanup.policy", "compact, delete")], &broker);
         assert_eq!(settings.retention, Retention { delete: true, ms: 3_600_000, bytes: 5 });
         assert_eq!((settings.log.segment_ms, settings.admission.max_bytes), (7_200_000, 77));
-        assert!(settings.admission.append_time && settings.admission.compacted);
+        assert!(settings.admission.append_time && settings.admission.compacted && settings.compaction.compact);
+        assert_eq!((settings.compaction.min_dirty_ratio, settings.compaction.min_lag_ms), (0.25, 7));
         assert_eq!(settings.admission.codec, Some(Codec::Zstd));
         assert!(!of(&[], &broker).retention.delete);
         assert_eq!(of(&[("compression.type", "producer")], &broker).admission.codec, None);

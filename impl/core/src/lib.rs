@@ -10,6 +10,7 @@
     warn(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::unreachable)
 )]
 
+mod compaction;
 mod config_kind;
 mod controller;
 mod effect;
@@ -22,6 +23,7 @@ mod partition;
 mod retention;
 mod rules;
 
+pub use compaction::{CompactionPolicy, Dirty};
 pub use config_kind::{ConfigKind, ConfigType};
 pub use controller::{
     AlterPartition, ConfigChange, Controller, ControllerConfig, CreateTopic, CreatedTopic, Decision, ElectionType,

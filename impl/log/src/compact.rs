@@ -78,6 +78,8 @@ pub struct Cleaning {
     generation: u64,
     keys: KeyMap,
     groups: VecDeque<Range<usize>>,
+    /// The first segment of the group that is being cleaned, among the sources.
+    at: usize,
     /// The epoch of the batch that was looked at last.
     epoch: Option<i32>,
 }
@@ -139,6 +141,7 @@ impl Cleaning {
             generation,
             keys: KeyMap::new(how.key_bytes, from.saturating_sub(1)),
             groups: VecDeque::new(),
+            at: 0,
             epoch: None,
         }
     }
@@ -178,6 +181,15 @@ impl Cleaning {
         self.keys.latest + 1
     }
 
+    /// Where the segments begin that are still to be cleaned, and how many bytes they have.
+    pub(crate) fn left(&self) -> impl Iterator<Item = (i64, u64)> {
+        self.sources.iter().skip(self.at).map(|s| (s.base, s.size))
+    }
+
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation
+    }
+
     /// Neighbouring segments that fit into one together (`Cleaner.groupSegmentsBySize`).
     fn grouped(&self) -> VecDeque<Range<usize>> {
         let most = self.config.segment_bytes.min(i32::MAX as u64);
@@ -200,6 +212,7 @@ impl Cleaning {
     /// Cleans the next group of which something is to go. None: there is no more.
     pub fn next(&mut self, step: Step<'_>) -> Result<Option<Cleaned>, CleanError> {
         while let Some(group) = self.groups.pop_front() {
+            self.at = group.start;
             if let Some(cleaned) = self.clean(group, step)? {
                 return Ok(Some(cleaned));
             }

@@ -1,5 +1,6 @@
 //! The log of one partition: whole batches in offset order, in memory or in files.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use bellwether_wire::batch::{self, HEADER_LEN, parse_header};
@@ -443,6 +444,12 @@ impl Log {
             }
             _ => Ok(None),
         }
+    }
+
+    /// Is what this run has still to clean there, as it was? If not, it is no wonder that it cannot be read.
+    pub fn has(&self, cleaning: &Cleaning) -> bool {
+        let there: BTreeSet<_> = self.segments().iter().map(|s| (s.base_offset, s.size)).collect();
+        cleaning.generation() == self.generation && cleaning.left().all(|segment| there.contains(&segment))
     }
 
     /// Of the segments that begin at `from` or above and grow no more: the largest timestamp of each one's first batch, in ms.

@@ -18,7 +18,7 @@ impl Replica {
         }
         *self.settings.lock() = settings.clone();
         let inner = &mut *self.inner.lock();
-        (inner.flush, inner.retention) = (settings.flush, settings.retention);
+        (inner.flush, inner.retention, inner.compaction) = (settings.flush, settings.retention, settings.compaction);
         inner.log.set_config(settings.log_of(random()));
     }
 

@@ -212,13 +212,16 @@ fn an_epoch_that_begins_in_a_response_is_checkpointed() {
 }
 
 #[test]
-fn batches_with_a_gap_or_an_error_are_dropped_whole() {
-    let gap = [stored(2, 0, 1), stored(4, 0, 1)];
-    let elsewhere = [stored(3, 0, 1)];
+fn batches_whose_offsets_do_not_rise_and_errors_are_dropped_whole() {
+    let twice = [stored(2, 0, 1), stored(2, 0, 1)];
+    let elsewhere = [stored(1, 0, 1)];
+    let endless = [stored(i64::MAX, 0, 1)];
     let negative = [BatchHeader { last_offset_delta: -1, ..stored(2, 0, 1) }];
     let no_epoch = [stored(2, -1, 1)];
-    let mut answers: Vec<_> =
-        [&gap[..], &elsewhere, &negative, &no_epoch].into_iter().map(|batches| records(2, batches)).collect();
+    let mut answers: Vec<_> = [&twice[..], &elsewhere, &endless, &negative, &no_epoch]
+        .into_iter()
+        .map(|batches| records(2, batches))
+        .collect();
     answers.push(FetchedIn { error: 6, ..records(2, &[]) });
     for answer in answers {
         let fx = &mut Effects::default();
@@ -228,6 +231,22 @@ fn batches_with_a_gap_or_an_error_are_dropped_whole() {
         let effect = FetchEffect::Ignored;
         assert_eq!(fx.0, [Effect::Trace(Event::Fetched { tp: TP, leader: 1, effect, log_end: 2, high_watermark: 0 })]);
     }
+}
+
+#[test]
+fn what_the_leaders_log_was_cleaned_of_is_a_gap_in_the_followers() {
+    let fx = &mut Effects::default();
+    let mut p = follower(Rules::all(), 2, 0);
+    let request = p.fetch(20, fx).expect("a follower fetches");
+    fx.0.clear();
+    let batches = [BatchHeader { record_count: 0, ..stored(4, 0, 3) }, stored(9, 0, 1)];
+    assert_eq!(p.fetched(&request, 1, &records(7, &batches), fx), FetchEffect::Appended);
+    assert_eq!((p.log_end(), p.high_watermark()), (10, 7));
+    let appends = fx.0.iter().filter_map(|e| match e {
+        Effect::Append { index, base_offset, .. } => Some((*index, *base_offset)),
+        _ => None,
+    });
+    assert_eq!(appends.collect::<Vec<_>>(), [(0, 4), (1, 9)]);
 }
 
 #[test]
