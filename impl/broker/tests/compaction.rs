@@ -9,7 +9,7 @@ use bellwether_broker::{Cluster, Config};
 use bellwether_wire::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
 use bellwether_wire::messages::offset_commit_request::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
 use bellwether_wire::messages::offset_fetch_request::{OffsetFetchRequestGroup, OffsetFetchRequestTopics};
-use bellwether_wire::messages::{CreateTopicsRequest, OffsetCommitRequest, OffsetFetchRequest};
+use bellwether_wire::messages::{CreateTopicsRequest, FindCoordinatorRequest, OffsetCommitRequest, OffsetFetchRequest};
 use bellwether_wire::{ResponseKind, StrBytes, batch};
 use bytes::Bytes;
 use common::{Client, config, name, start};
@@ -97,6 +97,9 @@ async fn what_was_committed_last_is_known_when_the_rest_is_cleaned_away() {
     let cluster = start(1, &config).await;
     let client = Client::connect(cluster.nodes()[0].address()).await;
     create(&client, "t", &[]).await;
+    // Whoever asks for a coordinator makes the topic.
+    let request = FindCoordinatorRequest::default().with_coordinator_keys(vec![text("g")]);
+    assert!(matches!(client.call(6, request).await, ResponseKind::FindCoordinator(_)));
     until("the coordinator is there", async || (commit(&client, "g", &[(0, 0)]).await == 0).then_some(())).await;
     for round in 1..200 {
         let group = ["g", "h", "i"][round % 3];
