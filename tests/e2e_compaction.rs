@@ -1,8 +1,6 @@
 //! A compacted topic while brokers are killed: of each key the last value is found, the oracle explains every step, a replica that comes late
 //! has the very bytes of its leader, and Kafka's own tool reads what is left.
 
-#[allow(dead_code, reason = "not all of it is needed here")]
-mod e2e_common;
 mod sigkill_dump;
 
 use std::collections::BTreeMap;
@@ -11,9 +9,9 @@ use std::time::Duration;
 
 use bellwether_conformance::client::{Acks, Client, ClientConfig, LATEST};
 use bellwether_conformance::cluster::{Cluster, ClusterSpec};
+use bellwether_conformance::oracle::{Verdict, validate_files};
 use bellwether_wire::batch;
 use bytes::Bytes;
-use e2e_common::assert_valid;
 use sigkill_dump::Dump;
 
 const TOPIC: &str = "table";
@@ -46,10 +44,13 @@ fn bytes(dir: &Path, node: i32) -> Vec<u8> {
 }
 
 fn folder(dir: &Path, node: i32) -> PathBuf {
-    let nodes = std::fs::read_dir(dir).unwrap().map(|e| e.unwrap().path());
-    let mut folders = nodes.filter(|p| p.is_dir()).map(|p| p.join(format!("{TOPIC}-0")));
-    let of = |p: &PathBuf| p.parent().is_some_and(|p| p.to_string_lossy().ends_with(&format!("-{node}")));
-    folders.find(of).unwrap_or_else(|| panic!("no folder of node {node} in {}", dir.display()))
+    dir.join(format!("data/node-{node}/{TOPIC}-0"))
+}
+
+async fn leader(client: &Client) -> i32 {
+    let topic =
+        client.wait_for_topic(TOPIC, WITHIN, |t| t.partitions.values().all(|p| p.leader.is_some())).await.unwrap();
+    topic.partitions[&0].leader.unwrap()
 }
 
 async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
@@ -95,7 +96,7 @@ fn a_compacted_topic_keeps_the_last_of_each_key_on_every_replica() {
         client.create_topic(TOPIC, 1, 2, &configs).await.unwrap();
         let producer = client.init_producer_id().await.unwrap();
         write(&client, producer, 0..60).await;
-        let (old, whole) = (client.metadata().leader(TOPIC, 0).map_or(0, |(_, id)| id), 60 * 3 * 80);
+        let (old, whole) = (leader(&client).await, 60 * 3 * 80);
         until("the leader's log is cleaned", || bytes(dir.path(), old).len() < whole / 3).await;
         check(&client, 60).await;
         // Whoever leads is killed, and the other goes on with its own cleaned log.
@@ -111,7 +112,7 @@ fn a_compacted_topic_keeps_the_last_of_each_key_on_every_replica() {
         check(&client, 90).await;
         // Nothing is cleaned any more: a replica that comes now has what the leader has.
         client.alter_config(TOPIC, "cleanup.policy", Some("delete")).await.unwrap();
-        let leader = client.metadata().leader(TOPIC, 0).map_or(0, |(_, id)| id);
+        let leader = leader(&client).await;
         let mut replicas = topic.partitions[&0].replicas.clone();
         let late = *[1, 2, 3].iter().find(|id| !replicas.contains(id)).unwrap();
         replicas.push(late);
@@ -129,7 +130,9 @@ fn a_compacted_topic_keeps_the_last_of_each_key_on_every_replica() {
         check(&client, 91).await;
     });
     runtime.block_on(cluster.stop()).unwrap();
-    let events = assert_valid(cluster.traces());
+    let verdicts = validate_files(cluster.traces()).unwrap();
+    assert_eq!(verdicts.iter().map(|v| v.rejected_at.clone()).collect::<Vec<_>>(), [None]);
+    let events: u64 = verdicts.iter().map(Verdict::events).sum();
     Dump::find().read(&[1, 2, 3].map(|id| folder(dir.path(), id)));
     println!("{events} events valid");
 }

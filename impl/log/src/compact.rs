@@ -276,6 +276,7 @@ impl Cleaning {
     /// `needed`: the batch stays, if need be without any record.
     fn fate(&self, batch: &Batch, needed: bool) -> Result<Fate, CleanError> {
         let header = &batch.header;
+        // What was not looked at in this run stays: whole batches, as they are looked at.
         if header.is_control() || header.base_offset > self.keys.latest {
             return Ok(Fate::Stays);
         }
@@ -285,11 +286,9 @@ impl Cleaning {
         let corrupt = |why| LogError::Corrupt { offset: header.base_offset, why };
         let filtered = opened.filter(
             |record| {
-                // What was not looked at in this run stays.
-                record.offset > self.keys.latest
-                    || record.key.is_some_and(|key| {
-                        !self.keys.supersedes(key, record.offset) && (!record.is_tombstone || tombstones_stay)
-                    })
+                record.key.is_some_and(|key| {
+                    !self.keys.supersedes(key, record.offset) && (!record.is_tombstone || tombstones_stay)
+                })
             },
             horizon,
         );

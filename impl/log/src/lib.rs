@@ -1,4 +1,4 @@
-//! A partition's log: segments, epoch cache, producer state, recovery.
+//! A partition's log: segments, epoch cache, producer state, compaction, recovery.
 //!
 //! [`Log`] keeps whole record batches in offset order, in memory or in Kafka's files, and knows nothing of replication.
 //! [`EpochCache`] and [`ProducerStates`] are pure: the core holds them, and builds them from what the log recovered.
