@@ -13,6 +13,7 @@ use crate::checkpoint::{self, CleanMarker};
 use crate::compact::{self, Content, Leftovers, Source};
 use crate::error::LogError;
 use crate::flush::FlushJob;
+use crate::index::time_of;
 use crate::log::{Extent, LogConfig};
 use crate::producer::ProducerStates;
 use crate::segment::Segment;
@@ -367,7 +368,7 @@ impl Files {
         let grown = self.segments.len().saturating_sub(1);
         let first = |segment: &Segment| {
             let found = segment.find(segment.base_offset).map_err(LogError::io(&segment.path))?;
-            Ok(found.map_or(-1, |(_, header)| header.max_timestamp))
+            Ok(found.map_or(-1, |(_, header)| time_of(&header)))
         };
         self.segments.iter().take(grown).filter(|s| s.base_offset >= from).map(first).collect()
     }

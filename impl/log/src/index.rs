@@ -13,6 +13,19 @@ use bellwether_wire::BatchHeader;
 
 use crate::segment::is_due;
 
+/// The time of a batch that a time index knows: one without records has none, whatever its header says.
+pub(crate) fn time_of(header: &BatchHeader) -> i64 {
+    if header.record_count == 0 { -1 } else { header.max_timestamp }
+}
+
+impl TimeEntry {
+    /// This one, or that of the batch after it if that is later.
+    pub fn or_later(self, header: &BatchHeader) -> Self {
+        let timestamp = time_of(header);
+        if timestamp > self.timestamp { TimeEntry { timestamp, offset: header.last_offset() } } else { self }
+    }
+}
+
 /// What an index file holds, one after another, big-endian, offsets relative to the segment's.
 pub(crate) trait IndexEntry: Copy {
     /// The file's ending.
@@ -113,9 +126,7 @@ impl Entries {
 
     /// The next batch begins at this position.
     pub fn note(&mut self, position: u64, header: &BatchHeader) {
-        if header.max_timestamp > self.max.timestamp {
-            self.max = TimeEntry { timestamp: header.max_timestamp, offset: header.last_offset() };
-        }
+        self.max = self.max.or_later(header);
         if is_due(self.offsets.last().copied(), position, self.interval) {
             self.offsets.push(OffsetEntry { offset: header.last_offset(), position: position as u32 });
             self.finish();

@@ -364,11 +364,10 @@ impl Log {
         let segments = self.segments();
         let max = segments.iter().map(|s| s.max_timestamp).max().filter(|t| *t >= 0);
         let found = max.map_or(Ok(None), |max| self.offset_for_timestamp(max))?;
-        if found.is_some() || max.is_none() {
+        if found.is_some() || segments.first().is_none_or(|first| first.base_offset >= self.start) {
             return Ok(found);
         }
-        // The segments' own is of a record below the log start, perhaps in the very batch that the log starts in, or of one that was cleaned
-        // away while its batch stayed.
+        // The segments' own is of a record below the log start, perhaps in the very batch that the log starts in.
         let mut latest: Option<TimestampOffset> = None;
         for header in self.headers(self.start) {
             let header = header?;
@@ -452,7 +451,8 @@ impl Log {
         cleaning.generation() == self.generation && cleaning.left().all(|segment| there.contains(&segment))
     }
 
-    /// Of the segments that begin at `from` or above and grow no more: the largest timestamp of each one's first batch, in ms.
+    /// Of the segments that begin at `from` or above and grow no more: the largest timestamp of each one's first batch, in ms; -1 if there is
+    /// none.
     pub fn first_timestamps(&self, from: i64) -> Result<Vec<i64>, LogError> {
         match &self.storage {
             Storage::Memory(memory) => Ok(memory.first_timestamps(from)),

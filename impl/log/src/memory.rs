@@ -6,7 +6,7 @@ use bellwether_wire::{Batch, BatchHeader};
 use bytes::{Bytes, BytesMut};
 
 use crate::compact::{Content, Source};
-use crate::index::TimeEntry;
+use crate::index::{TimeEntry, time_of};
 use crate::log::Extent;
 
 /// How many bytes of stamps share an allocation.
@@ -51,11 +51,8 @@ impl Memory {
         }
         self.stamps.extend_from_slice(stamp);
         self.pieces.push([self.stamps.split().freeze(), batch.bytes.slice(stamp.len().min(batch.bytes.len())..)]);
-        let entry = Entry {
-            next_offset: header.next_offset(),
-            max_timestamp: header.max_timestamp,
-            size: batch.bytes.len() as u32,
-        };
+        let entry =
+            Entry { next_offset: header.next_offset(), max_timestamp: time_of(header), size: batch.bytes.len() as u32 };
         self.entries.push(entry);
         if let Some((_, active)) = self.segments.last_mut() {
             active.note(&entry);
@@ -160,7 +157,7 @@ impl Memory {
         let mut fresh = Extent::empty(old.base_offset);
         let entry = |(pieces, header): &([Bytes; 2], BatchHeader)| Entry {
             next_offset: header.next_offset(),
-            max_timestamp: header.max_timestamp,
+            max_timestamp: time_of(header),
             size: pieces.iter().map(|p| p.len() as u32).sum(),
         };
         let entries: Vec<_> = batches.iter().map(entry).collect();

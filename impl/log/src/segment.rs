@@ -121,9 +121,7 @@ impl Segment {
         self.dirty = true;
         self.write(stamp, rest)?;
         self.first_timestamp.get_or_insert(header.max_timestamp);
-        if header.max_timestamp > self.max.timestamp {
-            self.max = TimeEntry { timestamp: header.max_timestamp, offset: header.last_offset() };
-        }
+        self.max = self.max.or_later(header);
         if is_due(self.offsets.last(), position, interval) {
             self.offsets.append(OffsetEntry { offset: header.last_offset(), position: position as u32 })?;
             self.note_time()?;
@@ -215,9 +213,7 @@ impl Segment {
         let mut walk = self.walk_from(max.offset)?;
         while let Some(batch) = walk.next(false)? {
             let (_, header) = batch.map_err(io::Error::other)?;
-            if header.max_timestamp > max.timestamp {
-                max = TimeEntry { timestamp: header.max_timestamp, offset: header.last_offset() };
-            }
+            max = max.or_later(&header);
         }
         self.max = max;
         if position == 0 {
