@@ -52,8 +52,11 @@ fn main() -> ExitCode {
     }
 }
 
-/// The gate's optimised build: what optimising across crates would gain at run time it costs several times over in the build.
-const QUICKER: (&str, &str) = ("CARGO_PROFILE_RELEASE_LTO", "off");
+/// Builds all that the tests are built of: nothing more to do after them. The gate has no other build of the programs, since
+/// an optimised one takes minutes, and this one counts with overflow checks.
+const BUILD: &str = "cargo build --quiet --workspace --all-targets --features mutants";
+/// Where that puts them.
+const BUILT: &str = "target/debug";
 
 const LOOM: (&str, &str) = ("RUSTFLAGS", "--cfg loom");
 const EXPLORE: &str = "cargo test -p bellwether-sync --test loom --target-dir target/loom";
@@ -67,6 +70,11 @@ fn step(name: &'static str, command: &str) -> Step {
     Step { name, command: command.to_string(), env: None }
 }
 
+/// A step that is a command of ours.
+fn ours(name: &'static str, arguments: &str) -> Step {
+    step(name, &format!("{BUILT}/bellwether {arguments}"))
+}
+
 fn steps(readme: &str) -> Result<Vec<Step>, String> {
     Ok(vec![
         step("fmt", "cargo fmt --all --check"),
@@ -77,13 +85,13 @@ fn steps(readme: &str) -> Result<Vec<Step>, String> {
             ..step("doc", "cargo doc --workspace --no-deps --document-private-items --features mutants")
         },
         step("test", &command_of(readme, "cargo test")?),
-        Step { env: Some(QUICKER), ..step("check", "cargo run --release -- check --scope quick") },
-        Step {
-            env: Some(QUICKER),
-            ..step("guarantees", "cargo run --release -- guarantees --check specs/guarantees.md")
-        },
-        Step { env: Some(QUICKER), ..step("verify", &command_of(readme, "cargo run --release -- verify")?) },
-        Step { env: Some(QUICKER), ..step("clients", "cargo xtask clients --ci") },
+        ours("check", "check --scope quick"),
+        ours("guarantees", "guarantees --check specs/guarantees.md"),
+        ours(
+            "verify",
+            command_of(readme, "cargo run --release -- verify")?.trim_start_matches("cargo run --release -- "),
+        ),
+        step("clients", "cargo xtask clients --ci"),
         // Every interleaving of what threads share; then with a bug in each part, which must be found.
         Step { env: Some(LOOM), ..step("loom", EXPLORE) },
         Step { env: Some(LOOM), ..step("seeded", &format!("{EXPLORE} --features seeded")) },
@@ -119,7 +127,7 @@ fn deep_steps() -> Vec<Step> {
         step("twin-of-groups", "python3 specs/tla/compare.py --model groups"),
         Step {
             env: Some(("BELLWETHER_KILLS", "1000")),
-            ..step("sigkill", "cargo test --release --test sigkill -- --nocapture")
+            ..step("sigkill", "cargo test --release --test e2e sigkill -- --nocapture")
         },
         Step {
             env: Some(("BELLWETHER_HOSTILE_SECONDS", "60")),
@@ -147,7 +155,8 @@ fn perform(steps: &[Step], wanted: &[&str]) -> Result<bool, String> {
     for step in steps.iter().filter(|s| wanted.is_empty() || wanted.contains(&s.name)) {
         println!("\n── {}: {}", step.name, step.command);
         let start = Instant::now();
-        let ok = run(&step.command, step.env)?;
+        let built = !step.command.starts_with(BUILT) || run(BUILD, None)?;
+        let ok = built && run(&step.command, step.env)?;
         results.push((step.name, ok, start.elapsed()));
     }
     let clean = before.is_err() || tree_state() == before;
@@ -172,12 +181,16 @@ fn bench(args: &[&str]) -> Result<bool, String> {
 
 /// Builds the broker, then runs the table of clients against it. 1 is a client that failed, 2 something that is missing.
 fn clients(options: &[&str]) -> Result<bool, String> {
-    if !run("cargo build --release", None)? {
+    let (build, built) = match options.contains(&"--ci") {
+        true => (BUILD, BUILT),
+        false => ("cargo build --release --package bellwether --package bellwether-clients", "target/release"),
+    };
+    if !run(build, None)? {
         return Ok(false);
     }
-    let harness = ["run", "--release", "--quiet", "--package", "bellwether-clients", "--"];
-    let status = Command::new("cargo").args(harness).args(options).current_dir(root()).status();
-    match status.map_err(|e| format!("cargo run: {e}"))?.code() {
+    let harness = root().join(built).join("bellwether-clients");
+    let status = Command::new(&harness).args(options).current_dir(root()).status();
+    match status.map_err(|e| format!("{}: {e}", harness.display()))?.code() {
         Some(0) => Ok(true),
         Some(1) => Ok(false),
         code => Err(format!("the table of clients could not be made ({code:?})")),
@@ -222,7 +235,7 @@ mod tests {
         let steps = steps(&readme).unwrap();
         let command = |name| steps.iter().find(|s| s.name == name).map(|s| s.command.as_str());
         assert_eq!(command("test"), Some("cargo test --workspace --features mutants"));
-        assert_eq!(command("verify"), Some("cargo run --release -- verify"));
+        assert_eq!(command("verify"), Some("target/debug/bellwether verify"));
     }
 
     #[test]

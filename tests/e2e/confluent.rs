@@ -1,7 +1,5 @@
 //! confluent-kafka (librdkafka) against the broker: what it wrote is what it reads, also while a leader is killed.
 
-mod e2e_common;
-
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
@@ -12,8 +10,9 @@ use bellwether_conformance::cluster::{Cluster, ClusterSpec};
 use bellwether_conformance::history::Judgement;
 use bellwether_conformance::oracle::judge;
 use bellwether_conformance::reader::read_runs;
-use e2e_common::{BELLWETHER, Broker, Client, assert_valid, python, records};
 use serde_json::Value;
+
+use crate::common::{BELLWETHER, Broker, Client, assert_valid, python, records};
 
 /// Every record was acknowledged and is there; with idempotence exactly once and in order.
 fn assert_kept(judgement: &Judgement, failed: u64, idempotent: bool) {

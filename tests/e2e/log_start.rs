@@ -1,9 +1,6 @@
 //! Logs that start later: retention and DeleteRecords at work while brokers are killed. The oracle explains every step, also that of a
 //! follower whose log ends below its leader's start, and names the rule when a log starts above its high watermark.
 
-#[allow(dead_code, reason = "not all of it is needed here")]
-mod e2e_common;
-
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -14,7 +11,8 @@ use bellwether_conformance::reader::read_runs;
 use bellwether_trace::{Event, FetchEffect};
 use bellwether_wire::batch;
 use bytes::Bytes;
-use e2e_common::Broker;
+
+use crate::common::Broker;
 
 const TOPIC: &str = "short";
 const WITHIN: Duration = Duration::from_secs(30);
@@ -47,7 +45,8 @@ fn logs_that_start_later_are_explained_also_where_a_follower_begins_anew() {
         client.create_topic(TOPIC, 1, 3, &configs).await.unwrap();
         write(&client, 0, 20).await;
         // A broker is away while all that it has is deleted, and more: it cannot go on where it ended.
-        let away = 1 + client.metadata().leader(TOPIC, 0).map_or(0, |(_, leader)| leader % 3);
+        let leader = client.metadata().topics[TOPIC].partitions[&0].leader.unwrap();
+        let away = 1 + leader % 3;
         cluster.kill(away).unwrap();
         client.wait_for_topic(TOPIC, WITHIN, |t| t.partitions.values().all(|p| p.isr.len() == 2)).await.unwrap();
         write(&client, 20, 20).await;

@@ -1,8 +1,6 @@
 //! Partitions move, leaders are chosen and configurations change while records are written: all that was acknowledged is
 //! found, and the oracle explains every step.
 
-mod e2e_common;
-
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -10,8 +8,9 @@ use std::time::{Duration, Instant};
 use bellwether_conformance::client::{self, ClientConfig, Producer, ProducerConfig};
 use bellwether_conformance::cluster::{Cluster, ClusterSpec};
 use bellwether_conformance::oracle::validate_files;
-use e2e_common::{BELLWETHER, Broker, Client, assert_valid, python, records};
 use serde_json::{Value, json};
+
+use crate::common::{BELLWETHER, Broker, Client, assert_valid, python, records};
 
 const TOPIC: &str = "e2e";
 const TWICE: &str = "twice";

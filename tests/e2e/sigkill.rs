@@ -3,9 +3,7 @@
 //!
 //! BELLWETHER_KILLS says how often, BELLWETHER_SEED where the random moments begin.
 
-#[path = "e2e_common/broker.rs"]
-mod broker;
-mod sigkill_dump;
+mod dump;
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -15,9 +13,10 @@ use std::time::{Duration, Instant};
 use bellwether_conformance::client::{self, Acks, Client, ClientConfig, Delivery, Producer, ProducerConfig};
 use bellwether_conformance::disk::{Found, check_partition};
 use bellwether_conformance::history::{History, Outcome, Promise};
-use broker::Broker;
-use sigkill_dump::Dump;
+use dump::Dump;
 use tokio::sync::watch;
+
+use crate::common::Broker;
 
 /// How many kills a topic lives through: all of it is looked at after each.
 const ROUND: usize = 10;
