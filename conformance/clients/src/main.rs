@@ -165,12 +165,10 @@ impl Setting<'_> {
         }
     }
 
-    /// Writing and reading, one client after the other.
+    /// Writing and reading, two clients at a time: part of their time they wait for a leader that comes back.
     fn rows(&self, clients: &[&'static Client], count: usize) -> anyhow::Result<Vec<Row>> {
         let (records, values) = self.records(count)?;
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let mut rows = Vec::new();
-        for (i, client) in clients.iter().enumerate() {
+        let rows = side_by_side(clients.iter().copied().enumerate().collect(), 2, |(i, client)| {
             let dir = self.dir.join(client.name);
             let kept = &self.args.compressions;
             let bench = Bench {
@@ -191,15 +189,16 @@ impl Setting<'_> {
                 patience: Duration::from_secs(60 + count as u64 / 200),
                 victim: 1 + i as NodeId % BROKERS,
             };
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
             let row = runtime.block_on(row(self.args, self.spec(&dir), &bench, client))?;
             for fault in row.faults() {
                 eprintln!("FAILED: {fault}");
             }
             eprintln!("{}: {} after {:.1} s", client.name, if row.good() { "ok" } else { "FAILED" }, row.seconds);
             self.clear(&dir);
-            rows.push(row);
-        }
-        Ok(rows)
+            Ok(row)
+        });
+        rows.into_iter().collect()
     }
 
     /// Groups, some at a time: most of their time they wait for timeouts.
