@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import sys
 import threading
 import time
@@ -65,7 +66,7 @@ class Pace:
         self.opened = None
         self.open = threading.Event()
         if self.gate > 0:
-            threading.Thread(target=lambda: (sys.stdin.readline(), self.open.set()), daemon=True).start()
+            threading.Thread(target=lambda: (os.read(0, 1), self.open.set()), daemon=True).start()
 
     def ahead(self, number):
         """How many seconds to wait, and then to ask again; 0 if it is time for this record."""
@@ -149,7 +150,14 @@ def not_committed(error):
 def until_told():
     """An event that is set when standard input ends: the harness has seen all that it waits for."""
     told = threading.Event()
-    threading.Thread(target=lambda: (sys.stdin.buffer.read(), told.set()), daemon=True).start()
+
+    def wait():
+        # Not through sys.stdin: Python dies of a lock on that if the program ends early, and the reason is lost.
+        while os.read(0, 4096):
+            pass
+        told.set()
+
+    threading.Thread(target=wait, daemon=True).start()
     return told
 
 

@@ -1,6 +1,7 @@
-//! What the end-to-end tests share: a Python environment, a broker process, the client's story turned into a history.
+//! What the end-to-end tests share: a Python environment, a broker process, Kafka's dump tool, the client's story turned into a history.
 
 mod broker;
+mod dump;
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -13,6 +14,7 @@ use bellwether_conformance::venv;
 use serde_json::Value;
 
 pub use broker::{BELLWETHER, Broker};
+pub use dump::Dump;
 
 /// How many records a run writes: 5,000, or what BELLWETHER_RECORDS says.
 pub fn records() -> usize {

@@ -3,6 +3,7 @@
 
 mod admin;
 mod common;
+mod compaction;
 mod confluent;
 mod disk;
 mod log_start;

@@ -3,8 +3,6 @@
 //!
 //! BELLWETHER_KILLS says how often, BELLWETHER_SEED where the random moments begin.
 
-mod dump;
-
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -13,10 +11,9 @@ use std::time::{Duration, Instant};
 use bellwether_conformance::client::{self, Acks, Client, ClientConfig, Delivery, Producer, ProducerConfig};
 use bellwether_conformance::disk::{Found, check_partition};
 use bellwether_conformance::history::{History, Outcome, Promise};
-use dump::Dump;
 use tokio::sync::watch;
 
-use crate::common::Broker;
+use crate::common::{Broker, Dump};
 
 /// How many kills a topic lives through: all of it is looked at after each.
 const ROUND: usize = 10;

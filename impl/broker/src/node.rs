@@ -45,7 +45,8 @@ struct NodeService {
 }
 
 impl Node {
-    /// Recovers what is on disk, writes the `start` event, and runs. A broker is ready when [`Node::ready`] says so.
+    /// Recovers what is on disk, writes the `start` event, and runs. A broker is ready when [`Node::ready`] says so. It needs
+    /// Tokio's multi-threaded runtime: where files take time, the others go on.
     pub async fn start(config: Config, sink: Arc<TraceSink>) -> Result<Node, StartError> {
         let listener = bind(&config.listen).await?;
         Node::start_on(listener, config, sink).await

@@ -125,8 +125,12 @@ fn apply(broker: &Arc<Broker>, batches: &[Batch]) -> Result<(), String> {
         image.offset()
     };
     if *broker.serving.borrow() {
-        broker.tell_topics(&configured);
-        broker.tell_partitions(Some(&touched));
+        // Files are made and deleted: heartbeats are not to wait for that, or a broker that gets a topic of fifty partitions
+        // is taken for dead.
+        tokio::task::block_in_place(|| {
+            broker.tell_topics(&configured);
+            broker.tell_partitions(Some(&touched));
+        });
     }
     // After the partitions, so that who waits for something in the image finds it usable.
     broker.image_offset.send_replace(offset);

@@ -64,7 +64,7 @@ def consume(args):
     })
     starts = []
     for partition in range(args.partitions):
-        beginning, end = consumer.get_watermark_offsets(TopicPartition(args.topic, partition), timeout=30)
+        beginning, end = ends_of(consumer, TopicPartition(args.topic, partition))
         contract.in_range(partition, beginning, end)
         starts.append(TopicPartition(args.topic, partition, beginning))
     consumer.assign(starts)
@@ -109,16 +109,16 @@ def member(args):
                 contract.not_committed(error)
     partitions = [TopicPartition(args.topic, partition) for partition in range(args.partitions)]
     for found in consumer.committed(partitions, timeout=30):
-        group.lag(found.partition, found.offset, end_of(consumer, found))
+        group.lag(found.partition, found.offset, ends_of(consumer, found)[1])
     consumer.close()
 
 
-def end_of(consumer, partition):
+def ends_of(consumer, partition):
     """The library asks only once, and its leader may just have changed."""
     deadline = time.monotonic() + 30
     while True:
         try:
-            return consumer.get_watermark_offsets(partition, timeout=30)[1]
+            return consumer.get_watermark_offsets(partition, timeout=30)
         except KafkaException:
             if time.monotonic() > deadline:
                 raise

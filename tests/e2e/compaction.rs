@@ -1,8 +1,6 @@
 //! A compacted topic while brokers are killed: of each key the last value is found, the oracle explains every step, a replica that comes late
 //! has the very bytes of its leader, and Kafka's own tool reads what is left.
 
-mod sigkill_dump;
-
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -12,7 +10,8 @@ use bellwether_conformance::cluster::{Cluster, ClusterSpec};
 use bellwether_conformance::oracle::{Verdict, validate_files};
 use bellwether_wire::batch;
 use bytes::Bytes;
-use sigkill_dump::Dump;
+
+use crate::common::Dump;
 
 const TOPIC: &str = "table";
 const WITHIN: Duration = Duration::from_secs(30);
