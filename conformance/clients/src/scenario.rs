@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{bail, ensure};
 use bellwether_conformance::client::{Client as Looker, ClientConfig, LATEST};
 use bellwether_conformance::cluster::Cluster;
 use bellwether_trace::NodeId;
@@ -234,8 +234,8 @@ impl Bench<'_> {
         }
         self.wait_for_writers(pairs, |_, acknowledged| acknowledged >= count / 2 + count / 50).await;
 
-        let led = self.led_by(looker, self.victim, pairs).await?;
-        cluster.kill(self.victim)?;
+        let (victim, led) = self.leader(looker, pairs).await?;
+        cluster.kill(victim)?;
         for (pair, led) in pairs.iter_mut().zip(&led) {
             let middle = self.in_the_middle(pair, led);
             pair.note("the kill", middle);
@@ -243,13 +243,13 @@ impl Bench<'_> {
         let at_kill: Vec<usize> = pairs.iter().map(Pair::acknowledged).collect();
         for pair in pairs.iter() {
             let moved = |t: &bellwether_conformance::client::Topic| {
-                t.partitions.values().all(|p| p.leader.is_some_and(|leader| leader != self.victim))
+                t.partitions.values().all(|p| p.leader.is_some_and(|leader| leader != victim))
             };
             looker.wait_for_topic(&pair.topic, self.patience, moved).await?;
         }
         // It goes on without the broker for a while.
         self.wait_for_writers(pairs, |i, acknowledged| acknowledged >= (at_kill[i] + count / 8).min(count)).await;
-        cluster.restart(self.victim).await?;
+        cluster.restart(victim).await?;
         self.finish_writers(pairs).await;
         for pair in pairs.iter_mut() {
             let mut ends = BTreeMap::new();
@@ -272,19 +272,21 @@ impl Bench<'_> {
         }
     }
 
-    /// The partitions of each topic that this broker leads: at least one.
-    async fn led_by(&self, looker: &Looker, node: NodeId, pairs: &[Pair]) -> anyhow::Result<Vec<Vec<i32>>> {
+    /// A broker that leads a partition of every topic, and which: the one that was chosen, or another if leaders have changed.
+    async fn leader(&self, looker: &Looker, pairs: &[Pair]) -> anyhow::Result<(NodeId, Vec<Vec<i32>>)> {
         let names: Vec<&str> = pairs.iter().map(|pair| pair.topic.as_str()).collect();
         let metadata = looker.refresh(&names).await?;
-        let mut all = Vec::new();
-        for name in names {
-            let topic = metadata.topics.get(name).with_context(|| format!("no topic {name}"))?;
-            let led = topic.partitions.iter().filter(|(_, p)| p.leader == Some(node)).map(|(i, _)| *i);
-            let led: Vec<i32> = led.collect();
-            ensure!(!led.is_empty(), "broker {node} leads no partition of {name}");
-            all.push(led);
+        for node in std::iter::once(self.victim).chain(metadata.brokers.keys().copied()) {
+            let led = |name: &&str| {
+                let partitions = metadata.topics.get(*name).map(|topic| &topic.partitions).into_iter().flatten();
+                partitions.filter(|(_, p)| p.leader == Some(node)).map(|(i, _)| *i).collect::<Vec<_>>()
+            };
+            let led: Vec<Vec<i32>> = names.iter().map(led).collect();
+            if led.iter().all(|partitions| !partitions.is_empty()) {
+                return Ok((node, led));
+            }
         }
-        Ok(all)
+        bail!("no broker leads a partition of each of {names:?}")
     }
 
     /// Had the writer begun with a partition of the broker that was killed, and not come to its end?
