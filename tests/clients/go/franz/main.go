@@ -3,6 +3,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -83,11 +84,7 @@ func consume(a contract.Arguments) error {
 	}
 	admin := kadm.NewClient(asking)
 	defer admin.Close()
-	beginnings, err := admin.ListStartOffsets(ctx, a.Topic)
-	if err != nil {
-		return err
-	}
-	ends, err := admin.ListEndOffsets(ctx, a.Topic)
+	beginnings, ends, err := bounds(ctx, admin, a)
 	if err != nil {
 		return err
 	}
@@ -95,9 +92,6 @@ func consume(a contract.Arguments) error {
 	for partition := range int32(a.Partitions) {
 		beginning, _ := beginnings.Lookup(a.Topic, partition)
 		end, _ := ends.Lookup(a.Topic, partition)
-		if beginning.Err != nil || end.Err != nil {
-			return beginning.Err
-		}
 		contract.InRange(partition, beginning.Offset, end.Offset)
 		starts[partition] = kgo.NewOffset().At(beginning.Offset)
 	}
@@ -206,15 +200,15 @@ func member(a contract.Arguments) error {
 	if err != nil {
 		return err
 	}
-	ends, err := admin.ListEndOffsets(ctx, a.Topic)
+	_, ends, err := bounds(ctx, admin, a)
 	if err != nil {
 		return err
 	}
 	for partition := range int32(a.Partitions) {
 		offset, _ := offsets.Lookup(a.Topic, partition)
 		end, _ := ends.Lookup(a.Topic, partition)
-		if offset.Err != nil || end.Err != nil {
-			return fmt.Errorf("lag: %v, %v", offset.Err, end.Err)
+		if offset.Err != nil {
+			return fmt.Errorf("lag: %v", offset.Err)
 		}
 		contract.Lag(partition, offset.At, end.Offset)
 	}
@@ -247,4 +241,24 @@ func committed(_ *kgo.Client, asked *kmsg.OffsetCommitRequest, answer *kmsg.Offs
 
 func main() {
 	contract.Run("franz-go "+contract.Version("github.com/twmb/franz-go"), produce, consume, member)
+}
+
+// Where the partitions begin and end. The library asks only once, and a leader may just have changed.
+func bounds(ctx context.Context, admin *kadm.Client, a contract.Arguments) (kadm.ListedOffsets, kadm.ListedOffsets, error) {
+	deadline := time.Now().Add(30 * time.Second)
+	for {
+		beginnings, err := admin.ListStartOffsets(ctx, a.Topic)
+		if err != nil {
+			return nil, nil, err
+		}
+		ends, err := admin.ListEndOffsets(ctx, a.Topic)
+		if err != nil {
+			return nil, nil, err
+		}
+		err = errors.Join(beginnings.Error(), ends.Error())
+		if err == nil || !kerr.IsRetriable(err) || time.Now().After(deadline) {
+			return beginnings, ends, err
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
 }
