@@ -2,6 +2,7 @@
 
 pub mod client;
 pub mod cluster;
+pub mod coordinate;
 pub mod disk;
 pub mod drive;
 pub mod history;

@@ -159,7 +159,14 @@ fn vary(whole: &Value, path: &mut Vec<Step>, nodes: &[NodeId], out: &mut Vec<(St
                 ERRORS.iter().for_each(|e| push("other", json!({"error": e})));
                 push("other", json!({"diverging": {"epoch": 0, "end": 0}}));
             }
-            _ => {}
+            "member" => push("other", json!("nobody")),
+            "status" => ["stable", "unrevoked", "unreleased"].iter().for_each(|s| push("other", json!(s))),
+            "joining" => ["waits", "stored", "back"].iter().for_each(|j| push("other", json!(j))),
+            _ => {
+                if let Ok(tp) = text.parse::<TopicPartition>() {
+                    push("other", json!(TopicPartition { partition: tp.partition + 1, ..tp }));
+                }
+            }
         },
         Value::Array(items) => {
             for i in 0..items.len() {
@@ -215,4 +222,7 @@ const ERRORS: &[&str] = &[
     "INVALID_UPDATE_VERSION",
     "INELIGIBLE_REPLICA",
     "UNKNOWN_TOPIC_OR_PARTITION",
+    "UNKNOWN_MEMBER_ID",
+    "ILLEGAL_GENERATION",
+    "FENCED_MEMBER_EPOCH",
 ];

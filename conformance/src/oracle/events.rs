@@ -101,6 +101,8 @@ pub fn action_of<L: Log>(names: &Names, state: &State<L>, node: NodeId, event: &
         }
         Event::LearnIsr { .. } => one(Action::LearnIsr { broker: at(node)? }),
         Event::End { .. } | Event::Create { .. } | Event::DeleteTopic { .. } | Event::LogStart { .. } => Ok(vec![]),
+        // Those of group coordinators.
+        _ => Err("it is no step of a replica".into()),
     }
 }
 

@@ -7,6 +7,7 @@
 mod coverage;
 mod events;
 mod explain;
+mod groups;
 mod names;
 mod partition;
 mod starts;
@@ -31,6 +32,7 @@ pub use partition::{Batches, PartitionOracle};
 pub use untold::{UNTOLD, untold};
 
 use coverage::Seen;
+use groups::{Coordinators, OFFSETS_TOPIC};
 
 /// What became of a run.
 #[derive(Clone, PartialEq, Debug)]
@@ -166,6 +168,8 @@ pub struct Oracle {
     partitions: BTreeMap<TopicPartition, PartitionOracle>,
     /// The partitions that have a replica on a node.
     replicas: BTreeMap<NodeId, Vec<TopicPartition>>,
+    /// The group coordinators of each partition of the offsets topic.
+    groups: BTreeMap<TopicPartition, Coordinators>,
     coverage: Coverage,
 }
 
@@ -176,6 +180,7 @@ impl Default for Oracle {
             nodes: Nodes::default(),
             partitions: BTreeMap::new(),
             replicas: BTreeMap::new(),
+            groups: BTreeMap::new(),
             coverage: Coverage::default(),
         }
     }
@@ -185,6 +190,9 @@ impl Oracle {
     /// Follows the next event, in the order of (l, n, s). After a rejection nothing more can be judged.
     pub fn step(&mut self, file: usize, line: &Line) -> Result<(), Rejection> {
         let (node, event) = (line.n, &line.event);
+        if let Some(tp) = event.coordinator() {
+            return self.coordinate(file, line, tp);
+        }
         let whole = |why: String| Rejection { partition: None, id: None, why };
         let mut seen = Seen::default();
         let about: Vec<TopicPartition> =
@@ -206,6 +214,7 @@ impl Oracle {
                     }
                     seen.first = self.nodes.incarnation(node) == 0;
                     self.nodes.started(node, *clean);
+                    self.groups.values_mut().for_each(|coordinators| coordinators.started(node));
                     replicas
                 }
                 Event::Register { broker, changes, .. }
@@ -250,6 +259,7 @@ impl Oracle {
                     self.nodes.decided(node, event).map_err(whole)?;
                     // Replicas that have yet to hear of it go on for a while, and nobody minds.
                     self.partitions.retain(|tp, _| tp.topic != *topic);
+                    self.groups.retain(|tp, _| tp.topic != *topic);
                     self.replicas.values_mut().for_each(|tps| tps.retain(|tp| tp.topic != *topic));
                     self.coverage.count(node, event, seen);
                     return Ok(());
@@ -269,7 +279,7 @@ impl Oracle {
                         self.partitions.get(&change.tp).is_some_and(|p| p.state.controller().is_reassigning());
                     vec![change.tp]
                 }
-                Event::Create { tp, state, .. } => {
+                Event::Create { tp, topic, state, .. } => {
                     self.nodes.decided(node, event).map_err(whole)?;
                     if self.partitions.contains_key(tp) {
                         return Err(whole("the partition exists already".into()));
@@ -280,6 +290,9 @@ impl Oracle {
                         self.replicas.entry(*r).or_default().push(*tp);
                     }
                     self.partitions.insert(*tp, created);
+                    if topic == OFFSETS_TOPIC {
+                        self.groups.insert(*tp, Coordinators::default());
+                    }
                     self.coverage.count(node, event, seen);
                     self.remember(file, line, &[*tp]);
                     return Ok(());
@@ -309,11 +322,35 @@ impl Oracle {
                 why: why.why,
             })?;
             seen.shorter |= ends(partition) < before;
+            if let Some(coordinators) = self.groups.get_mut(tp) {
+                if matches!(event, Event::LogStart { .. }) {
+                    coordinators.shortened();
+                }
+                let replicated = coordinators.replicated(partition, node, event);
+                replicated.map_err(|why| Rejection { partition: Some(*tp), id: why.id, why: why.why })?;
+            }
         }
         if !about.is_empty() || event.partition().is_none() {
             self.coverage.count(node, event, seen);
         }
         self.remember(file, line, &about);
+        Ok(())
+    }
+
+    /// Follows the next event of a group coordinator.
+    fn coordinate(&mut self, file: usize, line: &Line, tp: TopicPartition) -> Result<(), Rejection> {
+        // A topic that was deleted: its story has ended.
+        if self.nodes.is_deleted(tp.topic) {
+            return Ok(());
+        }
+        let rejection = |why: partition::Why| Rejection { partition: Some(tp), id: why.id, why: why.why };
+        let (Some(coordinators), Some(partition)) = (self.groups.get_mut(&tp), self.partitions.get(&tp)) else {
+            return Err(rejection(partition::Why::new("there is no such partition of the offsets topic")));
+        };
+        let nodes = &self.nodes;
+        coordinators.step(partition, line.n, &line.event, |topic| nodes.is_deleted(topic)).map_err(rejection)?;
+        self.coverage.count(line.n, &line.event, Seen::default());
+        self.remember(file, line, &[tp]);
         Ok(())
     }
 
@@ -330,7 +367,12 @@ impl Oracle {
         let Rejection { partition, id, why } = rejection;
         let oracle = partition.and_then(|tp| self.partitions.get(&tp));
         let shown = Shown { file, line: line.s + 2, node: line.n, event: line.event.clone() };
-        let id = id.or_else(|| oracle?.broken_rule(&self.nodes, line.n, &line.event));
+        let coordinators = line.event.coordinator().and_then(|tp| self.groups.get(&tp));
+        let id = match coordinators {
+            Some(_) => id,
+            None => id.or_else(|| oracle?.broken_rule(&self.nodes, line.n, &line.event)),
+        };
+        let group = coordinators.map(|c| c.describe(line.n, &line.event)).unwrap_or_default();
         let recent = oracle.map(|o| &o.recent).into_iter().flatten();
         RejectedAt {
             file: path,
@@ -340,21 +382,26 @@ impl Oracle {
             id: id.map(String::from),
             why: sentence(&why),
             partition,
-            nearest: oracle.map(|o| o.nearest(&self.nodes, line.n, &line.event)).unwrap_or_default(),
-            last_state: oracle.map(PartitionOracle::describe).unwrap_or_default(),
+            nearest: match coordinators {
+                Some(_) => Vec::new(),
+                None => oracle.map(|o| o.nearest(&self.nodes, line.n, &line.event)).unwrap_or_default(),
+            },
+            last_state: group + &oracle.map(PartitionOracle::describe).unwrap_or_default(),
             exchange: explain::exchange(recent.chain([&shown]), files, partition),
         }
     }
 
     /// Whether two oracles allow the same futures: what was exercised, and what they would show, does not count.
     pub fn explains_the_same(&self, other: &Oracle) -> bool {
-        (&self.partitions, &self.nodes, &self.replicas) == (&other.partitions, &other.nodes, &other.replicas)
+        (&self.partitions, &self.nodes, &self.replicas, &self.groups)
+            == (&other.partitions, &other.nodes, &other.replicas, &other.groups)
     }
 
     /// The same, whichever of two records of different leaders was written first.
     pub fn explains_the_same_renumbered(&self, other: &Oracle) -> bool {
         let renumbered = |o: &Oracle| o.partitions.values().map(PartitionOracle::renumbered).collect::<Vec<_>>();
-        (&self.nodes, &self.replicas) == (&other.nodes, &other.replicas) && renumbered(self) == renumbered(other)
+        (&self.nodes, &self.replicas, &self.groups) == (&other.nodes, &other.replicas, &other.groups)
+            && renumbered(self) == renumbered(other)
     }
 
     /// What was exercised so far.

@@ -1,10 +1,14 @@
-//! The vocabulary: one event is one atomic action of the `replication` model, observed where it happens.
+//! The vocabulary: one event is one atomic action of the models, observed where it happens.
 //!
 //! A field is there only if the oracle constrains it. Offsets count records from 0; an "end" is the offset after the
 //! last record. `metadata_offset` is an offset of the metadata log: that of the last record of the batch in question.
 
 use serde::{Deserialize, Serialize};
 
+use crate::group::{
+    GroupGeneration, GroupHeartbeat, GroupJoin, GroupLoad, GroupName, GroupRemove, GroupReply, GroupStable, GroupSync,
+    OffsetCommit, OffsetDelete, OffsetFetch,
+};
 use crate::{NodeId, TopicId, TopicPartition};
 
 /// An outcome under its Kafka name (`org.apache.kafka.common.protocol.Errors`).
@@ -27,6 +31,13 @@ pub enum ErrorCode {
     IneligibleReplica,
     NewLeaderElected,
     UnknownTopicOrPartition,
+    IllegalGeneration,
+    UnknownMemberId,
+    RebalanceInProgress,
+    FencedInstanceId,
+    FencedMemberEpoch,
+    UnreleasedInstanceId,
+    StaleMemberEpoch,
 }
 
 impl ErrorCode {
@@ -48,6 +59,13 @@ impl ErrorCode {
             ErrorCode::InvalidUpdateVersion => 95,
             ErrorCode::IneligibleReplica => 107,
             ErrorCode::NewLeaderElected => 108,
+            ErrorCode::IllegalGeneration => 22,
+            ErrorCode::UnknownMemberId => 25,
+            ErrorCode::RebalanceInProgress => 27,
+            ErrorCode::FencedInstanceId => 82,
+            ErrorCode::FencedMemberEpoch => 110,
+            ErrorCode::UnreleasedInstanceId => 111,
+            ErrorCode::StaleMemberEpoch => 113,
         }
     }
 }
@@ -469,6 +487,45 @@ pub enum Event {
         /// Its partition epoch after it.
         partition_epoch: i32,
     },
+
+    /// A group coordinator has read its partition, and answers from now on.
+    GroupLoad(GroupLoad),
+    /// A group coordinator has given its partition up: it answers nothing more.
+    GroupUnload {
+        /// Of the offsets topic.
+        tp: TopicPartition,
+    },
+    /// What the step before was to append is not in the log, and has not happened: its request is refused.
+    GroupRefused {
+        /// Of the offsets topic.
+        tp: TopicPartition,
+    },
+    /// A classic group comes to be, empty. An empty one of KIP-848 under its name is no more.
+    GroupNew(GroupName),
+    /// A heartbeat that changes something, or is refused.
+    GroupHeartbeat(GroupHeartbeat),
+    /// A JoinGroup counts.
+    GroupJoin(GroupJoin),
+    /// The members of a classic group are to join again.
+    GroupRebalance(GroupName),
+    /// A generation begins with those who have joined.
+    GroupGeneration(GroupGeneration),
+    /// The leader's SyncGroup, or one that is refused.
+    GroupSync(GroupSync),
+    /// The leader's assignment is committed, and given out.
+    GroupStable(GroupStable),
+    /// Members are removed.
+    GroupRemove(GroupRemove),
+    /// A request is answered that had something stored.
+    GroupReply(GroupReply),
+    /// A group is deleted, with its offsets.
+    GroupDelete(GroupName),
+    /// An OffsetCommit is taken, or refused.
+    OffsetCommit(OffsetCommit),
+    /// An OffsetFetch is answered.
+    OffsetFetch(OffsetFetch),
+    /// Offsets are removed.
+    OffsetDelete(OffsetDelete),
 }
 
 impl Event {
@@ -501,6 +558,22 @@ impl Event {
             Event::Fetched { .. } => "fetched",
             Event::ProposeIsr { .. } => "propose-isr",
             Event::LearnIsr { .. } => "learn-isr",
+            Event::GroupLoad(_) => "group-load",
+            Event::GroupUnload { .. } => "group-unload",
+            Event::GroupRefused { .. } => "group-refused",
+            Event::GroupNew(_) => "group-new",
+            Event::GroupHeartbeat(_) => "group-heartbeat",
+            Event::GroupJoin(_) => "group-join",
+            Event::GroupRebalance(_) => "group-rebalance",
+            Event::GroupGeneration(_) => "group-generation",
+            Event::GroupSync(_) => "group-sync",
+            Event::GroupStable(_) => "group-stable",
+            Event::GroupRemove(_) => "group-remove",
+            Event::GroupReply(_) => "group-reply",
+            Event::GroupDelete(_) => "group-delete",
+            Event::OffsetCommit(_) => "offset-commit",
+            Event::OffsetFetch(_) => "offset-fetch",
+            Event::OffsetDelete(_) => "offset-delete",
         }
     }
 
@@ -532,6 +605,48 @@ impl Event {
             | Event::Fetched { tp, .. }
             | Event::ProposeIsr { tp, .. }
             | Event::LearnIsr { tp, .. } => Some(*tp),
+            _ => self.coordinator(),
+        }
+    }
+
+    /// The partition of the offsets topic, of the events of group coordinators.
+    pub fn coordinator(&self) -> Option<TopicPartition> {
+        match self {
+            Event::GroupUnload { tp } | Event::GroupRefused { tp } => Some(*tp),
+            Event::GroupLoad(e) => Some(e.tp),
+            Event::GroupNew(e) => Some(e.tp),
+            Event::GroupHeartbeat(e) => Some(e.tp),
+            Event::GroupJoin(e) => Some(e.tp),
+            Event::GroupRebalance(e) => Some(e.tp),
+            Event::GroupGeneration(e) => Some(e.tp),
+            Event::GroupSync(e) => Some(e.tp),
+            Event::GroupStable(e) => Some(e.tp),
+            Event::GroupRemove(e) => Some(e.tp),
+            Event::GroupReply(e) => Some(e.tp),
+            Event::GroupDelete(e) => Some(e.tp),
+            Event::OffsetCommit(e) => Some(e.tp),
+            Event::OffsetFetch(e) => Some(e.tp),
+            Event::OffsetDelete(e) => Some(e.tp),
+            _ => None,
+        }
+    }
+
+    /// The group, of the events that are about one.
+    pub fn group(&self) -> Option<&str> {
+        match self {
+            Event::GroupNew(e) => Some(&e.group),
+            Event::GroupHeartbeat(e) => Some(&e.group),
+            Event::GroupJoin(e) => Some(&e.group),
+            Event::GroupRebalance(e) => Some(&e.group),
+            Event::GroupGeneration(e) => Some(&e.group),
+            Event::GroupSync(e) => Some(&e.group),
+            Event::GroupStable(e) => Some(&e.group),
+            Event::GroupRemove(e) => Some(&e.group),
+            Event::GroupDelete(e) => Some(&e.group),
+            Event::OffsetCommit(e) => Some(&e.group),
+            Event::OffsetFetch(e) => Some(&e.group),
+            Event::OffsetDelete(e) => Some(&e.group),
+            _ => None,
         }
     }
 }

@@ -198,55 +198,55 @@ registry! {
         /// A log that is cut forgets of its producers what was cut off.
         IdempotenceTruncation = "idempotence.truncation", Judge::Model, "KIP-98, UnifiedLog.truncateTo";
         /// The coordinator answers only when what it has appended for the answer is committed.
-        CoordinatorReplyCommitted = "coordinator.reply-committed", Judge::ModelAlone, "CoordinatorRuntime.java";
+        CoordinatorReplyCommitted = "coordinator.reply-committed", Judge::Model, "CoordinatorRuntime.java";
         /// A coordinator answers nothing before it has read its partition of the offsets topic.
-        CoordinatorLoadFirst = "coordinator.load-first", Judge::ModelAlone, "CoordinatorRuntime.java, CoordinatorLoaderImpl.scala";
+        CoordinatorLoadFirst = "coordinator.load-first", Judge::Model, "CoordinatorRuntime.java, CoordinatorLoaderImpl.scala";
         /// A heartbeat is refused if it names another member epoch than the member's own, or the one before.
-        MemberEpoch = "member.epoch", Judge::ModelAlone, "KIP-848, GroupMetadataManager.java";
+        MemberEpoch = "member.epoch", Judge::Model, "KIP-848, GroupMetadataManager.java";
         /// A heartbeat of the epoch before is accepted only if its sender has nothing that is not assigned to it now.
-        MemberPreviousOwned = "member.previous-owned", Judge::ModelAlone, "KIP-848, GroupMetadataManager.java";
+        MemberPreviousOwned = "member.previous-owned", Judge::Model, "KIP-848, GroupMetadataManager.java";
         /// A member says what it has only when it has given up and taken what it was last told to.
         MemberReconciledOwned = "member.reconciled-owned", Judge::ModelAlone, "KIP-848, ConsumerHeartbeatRequestManager.java";
         /// When members come or go a new group epoch begins, so that there is a new target assignment.
-        MemberNewGroupEpoch = "member.new-group-epoch", Judge::ModelAlone, "KIP-848, GroupMetadataManager.java";
+        MemberNewGroupEpoch = "member.new-group-epoch", Judge::Model, "KIP-848, GroupMetadataManager.java";
         /// What a member had is free when it is removed.
         MemberRemovedFrees = "member.removed-frees", Judge::ModelAlone, "KIP-848, ConsumerGroup.java";
         /// A static member is replaced only when it has left.
-        MemberInstanceUnreleased = "member.instance-unreleased", Judge::ModelAlone, "KIP-848, GroupMetadataManager.java";
+        MemberInstanceUnreleased = "member.instance-unreleased", Judge::Model, "KIP-848, GroupMetadataManager.java";
         /// Whoever names an instance id that another member bears by now is refused.
-        MemberInstanceFenced = "member.instance-fenced", Judge::ModelAlone, "KIP-345, KIP-848";
+        MemberInstanceFenced = "member.instance-fenced", Judge::Model, "KIP-345, KIP-848";
         /// A partition is free only when its member has said that it does not have it any more.
-        AssignmentRevokeFirst = "assignment.revoke-first", Judge::ModelAlone, "KIP-848, CurrentAssignmentBuilder.java";
+        AssignmentRevokeFirst = "assignment.revoke-first", Judge::Model, "KIP-848, CurrentAssignmentBuilder.java";
         /// A partition that another member has is not assigned.
-        AssignmentReleaseFirst = "assignment.release-first", Judge::ModelAlone, "KIP-848, CurrentAssignmentBuilder.java";
+        AssignmentReleaseFirst = "assignment.release-first", Judge::Model, "KIP-848, CurrentAssignmentBuilder.java";
         /// A member that is to give up partitions stays in its epoch until it has.
-        AssignmentOldEpoch = "assignment.old-epoch", Judge::ModelAlone, "KIP-848, KAFKA-19974";
+        AssignmentOldEpoch = "assignment.old-epoch", Judge::Model, "KIP-848, KAFKA-19974";
         /// A partition that a member was to give up, and keeps after all, stays its own.
         AssignmentPartitionEpoch = "assignment.partition-epoch", Judge::ModelAlone, "KAFKA-16147";
         /// A member of a KIP-848 group commits only under its present member epoch.
-        OffsetsCommitEpoch = "offsets.commit-epoch", Judge::ModelAlone, "KIP-848, ConsumerGroup.java";
+        OffsetsCommitEpoch = "offsets.commit-epoch", Judge::Model, "KIP-848, ConsumerGroup.java";
         /// A member of a classic group commits only under its present generation.
-        OffsetsCommitGeneration = "offsets.commit-generation", Judge::ModelAlone, "ClassicGroup.java";
+        OffsetsCommitGeneration = "offsets.commit-generation", Judge::Model, "ClassicGroup.java";
         /// Of a group with members only members commit.
-        OffsetsCommitMember = "offsets.commit-member", Judge::ModelAlone, "ClassicGroup.java, ConsumerGroup.java";
+        OffsetsCommitMember = "offsets.commit-member", Judge::Model, "ClassicGroup.java, ConsumerGroup.java";
         /// Nobody commits between the new generation and its assignment.
-        OffsetsCommitCompleting = "offsets.commit-completing", Judge::ModelAlone, "ClassicGroup.java";
+        OffsetsCommitCompleting = "offsets.commit-completing", Judge::Model, "ClassicGroup.java";
         /// Who asks for an offset is shown one that is committed in the log.
-        OffsetsFetchCommitted = "offsets.fetch-committed", Judge::ModelAlone, "OffsetMetadataManager.java";
+        OffsetsFetchCommitted = "offsets.fetch-committed", Judge::Model, "OffsetMetadataManager.java";
         /// No offset expires of a topic that members of the group are subscribed to.
-        OffsetsExpireEmpty = "offsets.expire-empty", Judge::ModelAlone, "KIP-211, KAFKA-8069";
+        OffsetsExpireEmpty = "offsets.expire-empty", Judge::Model, "KIP-211, KAFKA-8069";
         /// When all have joined, a new generation begins.
-        GroupNewGeneration = "group.new-generation", Judge::ModelAlone, "ClassicGroup.java";
+        GroupNewGeneration = "group.new-generation", Judge::Model, "ClassicGroup.java";
         /// A SyncGroup of another generation than the present one is refused, the leader's too.
-        GroupSyncGeneration = "group.sync-generation", Judge::ModelAlone, "GroupMetadataManager.java";
+        GroupSyncGeneration = "group.sync-generation", Judge::Model, "GroupMetadataManager.java";
         /// A heartbeat of another generation than the present one is refused.
-        GroupHeartbeatGeneration = "group.heartbeat-generation", Judge::ModelAlone, "GroupMetadataManager.java";
+        GroupHeartbeatGeneration = "group.heartbeat-generation", Judge::Model, "GroupMetadataManager.java";
         /// An assignment that is committed counts only if the group still waits for it, in the same generation.
-        GroupStableSameGeneration = "group.stable-same-generation", Judge::ModelAlone, "GroupMetadataManager.java";
+        GroupStableSameGeneration = "group.stable-same-generation", Judge::Model, "GroupMetadataManager.java";
         /// Dynamic members that have not joined when time is up are removed.
-        GroupJoinDropsAbsent = "group.join-drops-absent", Judge::ModelAlone, "KIP-62, GroupMetadataManager.java";
+        GroupJoinDropsAbsent = "group.join-drops-absent", Judge::Model, "KIP-62, GroupMetadataManager.java";
         /// A static member that joins anew while the leader's assignment is missing begins another rebalance.
-        GroupStaticJoinRebalances = "group.static-join-rebalances", Judge::ModelAlone, "KAFKA-9801, KIP-345";
+        GroupStaticJoinRebalances = "group.static-join-rebalances", Judge::Model, "KAFKA-9801, KIP-345";
     }
     judge: Judge
 }

@@ -88,7 +88,7 @@ impl Groups {
             shard.resign(broker);
         }
         if let Some(epoch) = leading {
-            let shard = Shard::new(replica.clone(), epoch, self.config.clone());
+            let shard = Shard::new(replica.clone(), epoch, self.config.clone(), broker.config.rules);
             shards.insert(partition, shard.clone());
             broker.spawn(shard.run(broker.clone()));
         }

@@ -4,7 +4,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use bellwether_core::{
-    Caller, GroupConfig, GroupCoordinator, GroupEffect, GroupRequest, GroupResponse, Millis, Moment, Token,
+    Caller, GroupConfig, GroupCoordinator, GroupEffect, GroupRequest, GroupResponse, Millis, Moment, Rules, Token,
 };
 use bellwether_sync::Bell;
 use bellwether_wire::coordinator::GroupRecord;
@@ -36,15 +36,16 @@ pub(super) struct Shard {
 }
 
 enum State {
-    Loading(Box<GroupCoordinator>),
+    /// It answers, if only that it is still loading.
     Active(Box<GroupCoordinator>, HashMap<Token, oneshot::Sender<GroupResponse>>),
     /// It leads no more, or its log cannot be read.
     Over,
 }
 
 impl Shard {
-    pub(super) fn new(replica: Arc<Replica>, epoch: i32, config: Arc<GroupConfig>) -> Arc<Shard> {
-        let state = State::Loading(Box::new(GroupCoordinator::new(config)));
+    pub(super) fn new(replica: Arc<Replica>, epoch: i32, config: Arc<GroupConfig>, rules: Rules) -> Arc<Shard> {
+        let machine = GroupCoordinator::new(config, rules, replica.tp, epoch);
+        let state = State::Active(Box::new(machine), HashMap::new());
         Arc::new(Shard { replica, epoch, state: Mutex::new(state), sooner: Notify::new() })
     }
 
@@ -60,7 +61,6 @@ impl Shard {
         }
         let state = &mut *self.state.lock();
         match state {
-            State::Loading(_) => Reply::Now(request.refuse(ResponseError::CoordinatorLoadInProgress)),
             State::Over => Reply::Now(request.refuse(ResponseError::NotCoordinator)),
             State::Active(machine, waiting) => {
                 let token = token();
@@ -74,15 +74,20 @@ impl Shard {
 
     /// The end of it: whoever waits is told.
     pub(super) fn resign(&self, broker: &Broker) {
-        let before = std::mem::replace(&mut *self.state.lock(), State::Over);
-        if let State::Active(machine, mut waiting) = before {
+        let state = &mut *self.state.lock();
+        if let State::Active(machine, mut waiting) = std::mem::replace(state, State::Over) {
             let mut fx = Vec::new();
             machine.resign(&mut fx);
             for effect in fx {
-                if let GroupEffect::Reply { token, response } = effect
-                    && let Some(sender) = waiting.remove(&token)
-                {
-                    let _ = sender.send(response);
+                match effect {
+                    GroupEffect::Reply { token, response } => {
+                        if let Some(sender) = waiting.remove(&token) {
+                            let _ = sender.send(response);
+                        }
+                    }
+                    // While the lock is held, so that the next coordinator here comes after it.
+                    GroupEffect::Trace(event) => broker.sink.record(broker.config.node_id, [event]),
+                    GroupEffect::Append { .. } => {}
                 }
             }
         }
@@ -152,19 +157,14 @@ impl Shard {
         let gone = || "it leads no more".to_string();
         let (_, end, high_watermark) = self.replica.watch(self.epoch, None).ok_or_else(gone)?;
         let state = &mut *self.state.lock();
-        match std::mem::replace(state, State::Over) {
-            State::Loading(machine) => *state = State::Active(machine, HashMap::new()),
-            _ => return Err(gone()),
-        }
-        if let State::Active(machine, waiting) = state {
-            self.step(broker, machine, waiting, |machine, at, fx| machine.loaded(at, end, high_watermark, fx));
-        }
+        let State::Active(machine, waiting) = state else { return Err(gone()) };
+        self.step(broker, machine, waiting, |machine, at, fx| machine.loaded(at, end, high_watermark, fx));
         Ok(())
     }
 
     fn load_batches(&self, batches: &[Batch]) -> Result<(), String> {
         let state = &mut *self.state.lock();
-        let State::Loading(machine) = state else { return Err("it leads no more".to_string()) };
+        let State::Active(machine, _) = state else { return Err("it leads no more".to_string()) };
         for batch in batches {
             for record in records_of(batch)? {
                 machine.load(record);
@@ -196,6 +196,7 @@ impl Shard {
                         let _ = sender.send(response);
                     }
                 }
+                GroupEffect::Trace(event) => broker.sink.record(broker.config.node_id, [event]),
                 GroupEffect::Append { records } => {
                     let appended = self.append(broker, &at, records);
                     let mut fx = Vec::new();

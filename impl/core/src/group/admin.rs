@@ -1,5 +1,6 @@
 //! What administrators ask: ListGroups, DescribeGroups, ConsumerGroupDescribe, DeleteGroups.
 
+use bellwether_trace::{Event, GroupName};
 use bellwether_wire::coordinator::{Assignment as Partitions, GroupRecord};
 use bellwether_wire::messages::consumer_group_describe_response::{
     Assignment, DescribedGroup as ConsumerDescribed, Member, TopicPartitions,
@@ -10,7 +11,7 @@ use bellwether_wire::{ResponseError, StrBytes};
 
 use super::classic::{CONSUMER, ClassicState};
 use super::consumer::ConsumerGroup;
-use super::messages::{Caller, GroupResponse, Moment, deleted, lower};
+use super::messages::{Caller, GroupEffect, GroupResponse, Moment, deleted, lower};
 use super::{Group, GroupCoordinator};
 
 /// Not computed: authorisation is not there (Kafka's Integer.MIN_VALUE).
@@ -101,7 +102,11 @@ impl GroupCoordinator {
         GroupResponse::ConsumerDescribe(groups.iter().map(describe).collect())
     }
 
-    pub(super) fn delete_groups(&self, groups: &[String]) -> (Vec<GroupRecord>, GroupResponse) {
+    pub(super) fn delete_groups(
+        &self,
+        groups: &[String],
+        fx: &mut Vec<GroupEffect>,
+    ) -> (Vec<GroupRecord>, GroupResponse) {
         let mut records = Vec::new();
         let mut results = Vec::new();
         for id in groups {
@@ -114,6 +119,7 @@ impl GroupCoordinator {
                 results.push(deleted(id, Some(ResponseError::NonEmptyGroup)));
                 continue;
             }
+            self.trace(Event::GroupDelete(GroupName { tp: self.tp, group: id.clone() }), fx);
             records.append(&mut self.offsets.tombstones(id));
             records.append(&mut tombstones);
             results.push(deleted(id, None));

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use bellwether_trace::Rule;
 use bellwether_wire::coordinator::{ClassicMemberValue, GroupMetadataValue, GroupRecord};
 use bellwether_wire::messages::join_group_response::JoinGroupResponseMember;
 use bellwether_wire::messages::{JoinGroupResponse, SyncGroupResponse};
@@ -10,7 +11,7 @@ use bytes::Bytes;
 
 use super::messages::{GroupEffect, GroupResponse};
 use super::millis;
-use crate::{Millis, Token};
+use crate::{Millis, Rules, Token};
 
 /// The protocol type of consumers.
 pub(super) const CONSUMER: &str = "consumer";
@@ -265,12 +266,14 @@ impl ClassicGroup {
     }
 
     /// FENCED_INSTANCE_ID if the instance has another member id by now, UNKNOWN_MEMBER_ID if there is no such member (KIP-345).
-    pub(super) fn check_member(&self, id: &str, instance: Option<&str>) -> Result<(), ResponseError> {
+    pub(super) fn check_member(&self, id: &str, instance: Option<&str>, rules: Rules) -> Result<(), ResponseError> {
         if let Some(instance) = instance {
             match self.static_members.get(instance) {
                 None => return Err(ResponseError::UnknownMemberId),
-                Some(owner) if owner != id => return Err(ResponseError::FencedInstanceId),
-                Some(_) => {}
+                Some(owner) if owner == id => {}
+                Some(_) if rules.on(Rule::MemberInstanceFenced) => return Err(ResponseError::FencedInstanceId),
+                // It is taken for its successor.
+                Some(_) => return Ok(()),
             }
         }
         match self.members.contains_key(id) {
@@ -307,8 +310,9 @@ impl ClassicGroup {
         votes.into_iter().find(|(_, count)| *count == most).map(|(name, _)| name.to_string())
     }
 
-    pub(super) fn next_generation(&mut self, wall: i64) {
-        self.generation = self.generation.wrapping_add(1).max(0);
+    pub(super) fn next_generation(&mut self, wall: i64, rules: Rules) {
+        let next = self.generation.wrapping_add(1).max(0);
+        self.generation = if rules.on(Rule::GroupNewGeneration) { next } else { self.generation.max(1) };
         self.protocol = self.select_protocol();
         self.subscribed = self.subscribed_topics();
         let state = if self.members.is_empty() { ClassicState::Empty } else { ClassicState::CompletingRebalance };

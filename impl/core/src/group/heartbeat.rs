@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use bellwether_trace::{ErrorCode, Event, GroupHeartbeat, GroupRemove, Rule, Target};
 use bellwether_wire::coordinator::{Assignment, GroupRecord, MemberMetadataValue};
 use bellwether_wire::messages::consumer_group_heartbeat_request::TopicPartitions as Owned;
 use bellwether_wire::messages::consumer_group_heartbeat_response::{Assignment as Assigned, TopicPartitions};
@@ -15,7 +16,9 @@ use super::messages::{Caller, GroupEffect, GroupResponse, Moment};
 use super::patterns::resolve_patterns;
 use super::reconcile::reconcile;
 use super::timers::{Detail, Timer};
+use super::trace::{partitions as traced, refusal};
 use super::{Group, GroupCoordinator, TRY_AGAIN, Then, millis};
+use crate::Rules;
 
 /// From this version on a member makes its own id (KIP-1082).
 const MEMBER_MAKES_ITS_ID: i16 = 1;
@@ -45,11 +48,12 @@ impl GroupCoordinator {
         at: &Moment<'_>,
         caller: &Caller,
         request: &ConsumerGroupHeartbeatRequest,
+        fx: &mut Vec<GroupEffect>,
     ) -> Result<Written, Refusal> {
         check_request(caller, request)?;
         match request.member_epoch {
-            LEFT | LEFT_STATIC => self.consumer_leave(at, request),
-            _ => self.consumer_beat(at, caller, request),
+            LEFT | LEFT_STATIC => self.consumer_leave(at, request, fx),
+            _ => self.consumer_beat(at, caller, request, fx),
         }
     }
 
@@ -58,6 +62,7 @@ impl GroupCoordinator {
         at: &Moment<'_>,
         caller: &Caller,
         request: &ConsumerGroupHeartbeatRequest,
+        fx: &mut Vec<GroupEffect>,
     ) -> Result<Written, Refusal> {
         if let Some(response) = self.nothing_new(at, caller, request) {
             return Ok((Vec::new(), response));
@@ -91,7 +96,27 @@ impl GroupCoordinator {
             member_id = caller.fresh.to_string();
         }
         let owned = request.topic_partitions.as_ref().map(|owned| assignment_of(owned));
-        let before = find_member(&mut group, &id, &member_id, request, owned.as_ref(), &mut records)?;
+        let mut event = GroupHeartbeat {
+            tp: self.tp,
+            group: id.clone(),
+            member: member_id.clone(),
+            instance: request.instance_id.as_ref().map(|i| i.to_string()),
+            epoch: request.member_epoch,
+            owned: owned.as_ref().map(traced),
+            error: ErrorCode::None,
+            unsubscribed: false,
+            group_epoch: None,
+            target: None,
+            state: None,
+        };
+        let found = find_member(&mut group, &id, &member_id, request, owned.as_ref(), self.rules, &mut records);
+        let before = found.inspect_err(|refused| {
+            if let Some(error) = refusal(refused.0) {
+                event.error = error;
+                fx.push(GroupEffect::Trace(Event::GroupHeartbeat(event.clone())));
+            }
+        })?;
+        let member_id = before.id.clone();
         let mut member = before.clone();
         member.about = about(&before.about, caller, request);
         let is_new = !group.members.contains_key(&member_id);
@@ -106,7 +131,9 @@ impl GroupCoordinator {
         resolve_patterns(at, &id, &mut group, checked, &mut records)
             .or_else(|why| refuse(ResponseError::InvalidRegularExpression, why))?;
         let hash = group.hash_of_topics(at.topics);
-        let changes = group.epoch == 0 || subscribes_anew || hash != group.metadata_hash;
+        let comes = subscribes_anew && self.rules.on(Rule::MemberNewGroupEpoch);
+        let changes = group.epoch == 0 || comes || hash != group.metadata_hash;
+        event.unsubscribed = is_new && !subscribes_anew;
         if !changes && group.patterns == patterns {
             // What is written may be lost, and must be found out again; here nothing is.
             self.checked.insert(id.clone(), at.topics.offset());
@@ -114,11 +141,15 @@ impl GroupCoordinator {
         if changes {
             group.epoch += 1;
             group.metadata_hash = hash;
+            event.group_epoch = Some(group.epoch);
             let value = Some((group.epoch, hash));
             records.push(GroupRecord::ConsumerGroupMetadata { group: id.clone(), value });
         }
         if group.epoch > group.assignment_epoch {
             let targets = targets(&group, at);
+            let given = targets.iter().filter(|(_, target)| !target.is_empty());
+            let given = given.map(|(to, target)| Target { member: to.clone(), partitions: traced(target) });
+            event.target = Some(given.collect());
             for (to, target) in targets {
                 if group.target.get(&to) != Some(&target) {
                     let value = Some(target.clone());
@@ -133,10 +164,15 @@ impl GroupCoordinator {
         let target = group.target.get(&member_id).unwrap_or(&none);
         let next = match member.is_reconciled_to(group.assignment_epoch) {
             true => member.clone(),
-            false => reconcile(&group, &member, group.assignment_epoch, target, owned.as_ref()).or_else(|error| {
-                refuse(error, "The member is in an unknown state, it must give up its partitions and rejoin.")
-            })?,
+            false => reconcile(&group, &member, group.assignment_epoch, target, owned.as_ref(), self.rules).or_else(
+                |error| refuse(error, "The member is in an unknown state, it must give up its partitions and rejoin."),
+            )?,
         };
+        let tells_more = event.target.is_some() || event.group_epoch.is_some() || !records.is_empty();
+        if next != member || tells_more || (event.epoch, &event.member) != (next.epoch, &next.id) {
+            event.state = Some(next.traced());
+            self.trace(Event::GroupHeartbeat(event), fx);
+        }
         if next != member {
             records.push(next.current(&id));
             if next.state == MemberState::UnrevokedPartitions {
@@ -186,7 +222,12 @@ impl GroupCoordinator {
         GroupResponse::ConsumerHeartbeat(response)
     }
 
-    fn consumer_leave(&mut self, at: &Moment<'_>, request: &ConsumerGroupHeartbeatRequest) -> Result<Written, Refusal> {
+    fn consumer_leave(
+        &mut self,
+        at: &Moment<'_>,
+        request: &ConsumerGroupHeartbeatRequest,
+        fx: &mut Vec<GroupEffect>,
+    ) -> Result<Written, Refusal> {
         let id = request.group_id.as_str();
         let instance = request.instance_id.as_deref();
         let Some(group) = self.consumer(id) else {
@@ -209,23 +250,45 @@ impl GroupCoordinator {
             (LEFT_STATIC, Some(member)) => {
                 let mut left = ConsumerMember { epoch: LEFT_STATIC, ..member.clone() };
                 left.pending_revocation.clear();
+                let event = GroupHeartbeat {
+                    tp: self.tp,
+                    group: id.to_string(),
+                    member: member_id.clone(),
+                    instance: request.instance_id.as_ref().map(|i| i.to_string()),
+                    epoch: LEFT_STATIC,
+                    owned: None,
+                    error: ErrorCode::None,
+                    unsubscribed: false,
+                    group_epoch: None,
+                    target: None,
+                    state: Some(left.traced()),
+                };
+                self.trace(Event::GroupHeartbeat(event), fx);
                 vec![left.current(id)]
             }
             _ => {
                 let id = id.to_string();
-                self.fence_consumer_members(at, &id, &[member_id])
+                self.fence_consumer_members(at, &id, &[member_id], fx)
             }
         };
         Ok((records, GroupResponse::ConsumerHeartbeat(response)))
     }
 
     /// The records that take members out of a consumer group. Their timers stay, in case the records cannot be appended.
-    pub(super) fn fence_consumer_members(&self, at: &Moment<'_>, id: &str, members: &[String]) -> Vec<GroupRecord> {
+    pub(super) fn fence_consumer_members(
+        &self,
+        at: &Moment<'_>,
+        id: &str,
+        members: &[String],
+        fx: &mut Vec<GroupEffect>,
+    ) -> Vec<GroupRecord> {
         let Some(Group::Consumer(group)) = self.groups.get(id) else { return Vec::new() };
         let mut rest = group.clone();
         let mut records = Vec::new();
+        let mut gone: Vec<String> = Vec::new();
         for member in members.iter().filter(|m| group.members.contains_key(*m)) {
             rest.members.remove(member);
+            gone.push(member.clone());
             records.extend(member_tombstones(id, member));
         }
         if records.is_empty() {
@@ -239,9 +302,16 @@ impl GroupCoordinator {
                 records.push(gone);
             }
         }
-        let value = Some((group.epoch + 1, rest.hash_of_topics(at.topics)));
+        let epoch = group.epoch + i32::from(self.rules.on(Rule::MemberNewGroupEpoch));
+        self.removed(id, &gone, Some(epoch).filter(|epoch| *epoch != group.epoch), fx);
+        let value = Some((epoch, rest.hash_of_topics(at.topics)));
         records.push(GroupRecord::ConsumerGroupMetadata { group: id.to_string(), value });
         records
+    }
+
+    pub(super) fn removed(&self, id: &str, members: &[String], group_epoch: Option<i32>, fx: &mut Vec<GroupEffect>) {
+        let (group, members) = (id.to_string(), members.to_vec());
+        self.trace(Event::GroupRemove(GroupRemove { tp: self.tp, group, members, group_epoch }), fx);
     }
 
     /// The member has not given its partitions up within its rebalance timeout, if it is still at that epoch, or before it: the
@@ -260,7 +330,7 @@ impl GroupCoordinator {
         };
         if member.is_some_and(is_late) {
             self.timers.set_for(Timer::rebalance(id, member_id), at.now + TRY_AGAIN, epoch);
-            let records = self.fence_consumer_members(at, id, &[member_id.to_string()]);
+            let records = self.fence_consumer_members(at, id, &[member_id.to_string()], fx);
             self.write(at, records, true, Then::Nothing, fx);
         }
     }
@@ -321,13 +391,14 @@ fn find_member(
     member_id: &str,
     request: &ConsumerGroupHeartbeatRequest,
     owned: Option<&Assignment>,
+    rules: Rules,
     records: &mut Vec<GroupRecord>,
 ) -> Result<ConsumerMember, Refusal> {
     let joins = request.member_epoch == 0;
     let Some(instance) = request.instance_id.as_deref() else {
         return match group.members.get(member_id) {
             Some(member) => {
-                check_epoch(member, request.member_epoch, owned)?;
+                check_epoch(member, request.member_epoch, owned, rules)?;
                 Ok(member.clone())
             }
             None if joins => Ok(ConsumerMember::new(member_id)),
@@ -338,7 +409,7 @@ fn find_member(
         None if joins => Ok(ConsumerMember::new(member_id)),
         None => refuse(ResponseError::UnknownMemberId, format!("Instance id {instance} is unknown.")),
         Some(member) if joins => {
-            if member.epoch != LEFT_STATIC {
+            if !rules.holds(Rule::MemberInstanceUnreleased, member.epoch == LEFT_STATIC) {
                 return refuse(
                     ResponseError::UnreleasedInstanceId,
                     format!("Instance id {instance} is in use by member {}.", member.id),
@@ -357,12 +428,12 @@ fn find_member(
             group.members.insert(back.id.clone(), back.clone());
             Ok(back)
         }
-        Some(member) if member.id != member_id => refuse(
+        Some(member) if !rules.holds(Rule::MemberInstanceFenced, member.id == member_id) => refuse(
             ResponseError::FencedInstanceId,
             format!("Static member {member_id} was fenced by member {}.", member.id),
         ),
         Some(member) => {
-            check_epoch(&member, request.member_epoch, owned)?;
+            check_epoch(&member, request.member_epoch, owned, rules)?;
             Ok(member)
         }
     }
@@ -400,10 +471,16 @@ fn about(
 }
 
 /// An epoch behind is that of a member whose answer was lost, if it has nothing that was taken from it.
-fn check_epoch(member: &ConsumerMember, received: i32, owned: Option<&Assignment>) -> Result<(), Refusal> {
-    let answer_was_lost =
-        received == member.previous_epoch && owned.is_some_and(|owned| is_subset(owned, &member.assigned));
-    if received == member.epoch || (received < member.epoch && answer_was_lost) {
+fn check_epoch(
+    member: &ConsumerMember,
+    received: i32,
+    owned: Option<&Assignment>,
+    rules: Rules,
+) -> Result<(), Refusal> {
+    let has_no_more = owned.is_some_and(|owned| is_subset(owned, &member.assigned));
+    let answer_was_lost = received == member.previous_epoch && rules.holds(Rule::MemberPreviousOwned, has_no_more);
+    let knows = received == member.epoch || (received < member.epoch && answer_was_lost);
+    if rules.holds(Rule::MemberEpoch, knows) {
         return Ok(());
     }
     refuse(

@@ -1,5 +1,6 @@
 //! JoinGroup, and how a rebalance of a classic group comes to its end (GroupMetadataManager.classicGroupJoin and what it calls).
 
+use bellwether_trace::{Event, GroupGeneration, GroupJoin, GroupName, Joining, Rule, TopicId};
 use bellwether_wire::messages::JoinGroupRequest;
 use bellwether_wire::{LONGEST_STRING, ResponseError, StrBytes};
 use bytes::Bytes;
@@ -75,10 +76,13 @@ impl GroupCoordinator {
         let Group::Classic(group) = group else { return };
         if is_new {
             records.push(group.record(&id, |_| Bytes::new()));
+            fx.push(GroupEffect::Trace(Event::GroupNew(GroupName { tp: self.tp, group: id.clone() })));
         }
         let names = request.protocols.iter().map(|p| p.name.as_str());
         if !may_join(group, &member_id, max_size) {
-            group.remove(&member_id);
+            if group.remove(&member_id).is_some() {
+                self.removed(&id, &[member_id.clone()], None, fx);
+            }
             self.timers.cancel(&Timer::session(&id, &member_id));
             waiter.not_joined("", ResponseError::GroupMaxSizeReached, fx);
         } else if !group.accepts(&request.protocol_type, names) {
@@ -172,7 +176,7 @@ impl GroupCoordinator {
                 None => self.add_member(at, id, member_id, waiter, caller, request, fx),
             };
         }
-        if let Err(error) = group.check_member(member_id, request.group_instance_id.as_deref()) {
+        if let Err(error) = group.check_member(member_id, request.group_instance_id.as_deref(), self.rules) {
             return waiter.not_joined(member_id, error, fx);
         }
         let same = group.members.get(member_id).is_some_and(|m| m.protocols == protocols(request));
@@ -185,6 +189,8 @@ impl GroupCoordinator {
             ClassicState::Empty => waiter.not_joined(member_id, ResponseError::UnknownMemberId, fx),
             _ => {
                 group.update_member(member_id, request, waiter, fx);
+                let instance = request.group_instance_id.as_ref().map(StrBytes::to_string);
+                self.joins(id, member_id, instance, None, Joining::Waits, fx);
                 self.rebalance_or_complete(at, id, fx);
             }
         }
@@ -218,7 +224,9 @@ impl GroupCoordinator {
             syncing: None,
             is_new: true,
         };
+        let instance = member.instance.clone();
         group.add(member, &request.protocol_type);
+        self.joins(id, member_id, instance, None, Joining::Waits, fx);
         self.timers.set(Timer::session(id, member_id), at.now + NEW_MEMBER_JOIN_TIMEOUT);
         self.rebalance_or_complete(at, id, fx);
     }
@@ -242,8 +250,12 @@ impl GroupCoordinator {
         group.update_member(new_id, request, waiter, fx);
         self.timers.cancel(&Timer::session(id, old_id));
         self.timers.set(Timer::session(id, new_id), at.now + millis(request.session_timeout_ms));
+        let stored = group.state == ClassicState::Stable && group.select_protocol() == group.protocol;
+        let joining = if stored { Joining::Stored } else { Joining::Waits };
+        self.joins(id, new_id, Some(instance.to_string()), Some(old_id), joining, fx);
+        let Some(Group::Classic(group)) = self.groups.get_mut(id) else { return };
         match group.state {
-            ClassicState::Stable if group.select_protocol() == group.protocol => {
+            ClassicState::Stable if stored => {
                 // Nothing changes for the others: no rebalance, only the new id is stored (KIP-345, KIP-814).
                 let record = group.record(id, |m| m.assignment.clone());
                 (before.joining, before.syncing) = (None, None);
@@ -256,6 +268,12 @@ impl GroupCoordinator {
                     before,
                 };
                 self.write(at, vec![record], false, Then::StaticRejoin(Box::new(rejoin)), fx);
+            }
+            ClassicState::CompletingRebalance if !self.rules.on(Rule::GroupStaticJoinRebalances) => {
+                let response = group.joined(new_id, group.is_leader(new_id));
+                if let Some(waiter) = group.members.get_mut(new_id).and_then(|m| m.joining.take()) {
+                    waiter.joined(response, fx);
+                }
             }
             // The assignment on its way is for the old id (KAFKA-9801).
             ClassicState::Stable | ClassicState::CompletingRebalance => self.prepare_rebalance(at, id, fx),
@@ -296,7 +314,22 @@ impl GroupCoordinator {
         let mut response = group.joined("", false);
         response.error_code = coordinator_error(error).code();
         response.leader = StrBytes::from(old_leader);
+        self.joins(&id, &old_id, Some(instance), Some(&new_id), Joining::Back, fx);
         waiter.joined(response, fx);
+    }
+
+    fn joins(
+        &self,
+        id: &str,
+        member: &str,
+        instance: Option<String>,
+        replaces: Option<&str>,
+        joining: Joining,
+        fx: &mut Vec<GroupEffect>,
+    ) {
+        let (group, member, replaces) = (id.to_string(), member.to_string(), replaces.map(str::to_string));
+        let event = GroupJoin { tp: self.tp, group, member, instance, replaces, joining };
+        self.trace(Event::GroupJoin(event), fx);
     }
 
     pub(super) fn rebalance_or_complete(&mut self, at: &Moment<'_>, id: &str, fx: &mut Vec<GroupEffect>) {
@@ -328,6 +361,7 @@ impl GroupCoordinator {
         self.timers.cancel(&Timer::Sync { group: id.to_string() });
         let initial = group.state == ClassicState::Empty;
         group.turn(ClassicState::PreparingRebalance, at.wall);
+        fx.push(GroupEffect::Trace(Event::GroupRebalance(GroupName { tp: self.tp, group: id.to_string() })));
         let timeout = group.rebalance_timeout();
         let delay = self.config.initial_rebalance_delay_ms;
         let join = Timer::Join { group: id.to_string() };
@@ -358,7 +392,10 @@ impl GroupCoordinator {
     pub(super) fn complete_join(&mut self, at: &Moment<'_>, id: &str, fx: &mut Vec<GroupEffect>) {
         self.timers.cancel(&Timer::Join { group: id.to_string() });
         let Some(Group::Classic(group)) = self.groups.get_mut(id) else { return };
-        let late = group.members.values().filter(|m| m.joining.is_none() && m.instance.is_none());
+        let rules = self.rules;
+        let is_late =
+            |m: &&ClassicMember| !rules.holds(Rule::GroupJoinDropsAbsent, m.joining.is_some() || m.instance.is_some());
+        let late = group.members.values().filter(is_late);
         for member in late.map(|m| m.id.clone()).collect::<Vec<_>>() {
             group.remove(&member);
             self.timers.cancel(&Timer::session(id, &member));
@@ -369,7 +406,17 @@ impl GroupCoordinator {
             return self.timers.set(Timer::Join { group: id.to_string() }, again);
         }
         group.new_member_added = false;
-        group.next_generation(at.wall);
+        group.next_generation(at.wall, self.rules);
+        let subscribed = group.subscribed.iter().flatten().filter_map(|name| at.topics.topic(name));
+        let mut topics: Vec<TopicId> = subscribed.map(|(id, _)| TopicId(id.as_u128())).collect();
+        topics.sort_unstable();
+        fx.push(GroupEffect::Trace(Event::GroupGeneration(GroupGeneration {
+            tp: self.tp,
+            group: id.to_string(),
+            generation: group.generation,
+            members: group.members.keys().cloned().collect(),
+            topics,
+        })));
         if group.state == ClassicState::Empty {
             let record = group.record(id, |_| Bytes::new());
             return self.write(at, vec![record], false, Then::Nothing, fx);
@@ -420,6 +467,7 @@ impl GroupCoordinator {
         let Some(Group::Classic(group)) = self.groups.get_mut(id) else { return };
         self.timers.cancel(&Timer::session(id, member_id));
         let Some(member) = group.remove(member_id) else { return };
+        self.removed(id, &[member_id.to_string()], None, fx);
         if let Some(waiter) = member.joining {
             waiter.not_joined("", ResponseError::UnknownMemberId, fx);
         }

@@ -49,7 +49,7 @@ impl GroupCoordinator {
                 let mut leaving: Vec<String> = found.iter().flatten().cloned().collect();
                 leaving.sort();
                 leaving.dedup();
-                records = self.fence_consumer_members(at, &id, &leaving);
+                records = self.fence_consumer_members(at, &id, &leaving, fx);
                 found.into_iter().map(Result::err).collect()
             }
             None => vec![Some(ResponseError::UnknownMemberId); members.len()],
@@ -85,7 +85,7 @@ impl GroupCoordinator {
                 return Ok(());
             }
             instance => {
-                group.check_member(member_id, instance)?;
+                group.check_member(member_id, instance, self.rules)?;
                 member_id.to_string()
             }
         };

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use bellwether_trace::Event;
 use bellwether_wire::messages::consumer_group_describe_response::DescribedGroup as ConsumerDescribed;
 use bellwether_wire::messages::delete_groups_response::DeletableGroupResult;
 use bellwether_wire::messages::describe_groups_response::DescribedGroup;
@@ -153,6 +154,8 @@ pub enum GroupEffect {
         /// In their order; a value of `None` is a tombstone.
         records: Vec<(Bytes, Option<Bytes>)>,
     },
+    /// What the step is: written before any later effect is carried out or leaves the node.
+    Trace(Event),
     /// Answer a request.
     Reply {
         /// Which.

@@ -30,17 +30,19 @@ mod sync;
 #[cfg(test)]
 mod tests;
 mod timers;
+mod trace;
 
 pub use messages::{Caller, GroupConfig, GroupEffect, GroupRequest, GroupResponse, Moment, Topics};
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
+use bellwether_trace::{Event, GroupOffset, GroupReply, OffsetFetch, Rule, TopicPartition};
 use bellwether_wire::ResponseError;
 use bellwether_wire::coordinator::GroupRecord;
 use bytes::Bytes;
 
-use crate::{Millis, Token};
+use crate::{Millis, Rules, Token};
 use classic::{ClassicGroup, Waiter};
 use consumer::ConsumerGroup;
 use heartbeat::Refusal;
@@ -75,6 +77,10 @@ enum Then {
     ExpireMore,
     /// This answer goes out.
     Reply(Token, GroupResponse),
+    /// The same, and it is about what was stored for it.
+    Stored(Token, GroupResponse),
+    /// These offsets are shown.
+    Fetched { token: Token, response: GroupResponse, group: String, shown: Vec<GroupOffset> },
     /// A classic group was made; before it, there was this one under its name.
     NewGroup { group: String, joining: Waiter, before: Option<Box<Group>> },
     /// The leader's assignment holds.
@@ -103,6 +109,12 @@ struct Appending {
 #[derive(Debug)]
 pub struct GroupCoordinator {
     config: Arc<GroupConfig>,
+    rules: Rules,
+    tp: TopicPartition,
+    /// The leader epoch of `tp` that this is the coordinator of.
+    leader_epoch: i32,
+    /// All of the log has been read.
+    loaded: bool,
     groups: BTreeMap<String, Group>,
     offsets: Offsets,
     timers: Timers,
@@ -117,10 +129,14 @@ pub struct GroupCoordinator {
 }
 
 impl GroupCoordinator {
-    /// A coordinator that knows nothing yet.
-    pub fn new(config: Arc<GroupConfig>) -> GroupCoordinator {
+    /// A coordinator that knows nothing yet, of a partition of the offsets topic under a leader epoch of it.
+    pub fn new(config: Arc<GroupConfig>, rules: Rules, tp: TopicPartition, leader_epoch: i32) -> GroupCoordinator {
         GroupCoordinator {
             config,
+            rules,
+            tp,
+            leader_epoch,
+            loaded: false,
             groups: BTreeMap::new(),
             offsets: Offsets::default(),
             timers: Timers::default(),
@@ -135,6 +151,8 @@ impl GroupCoordinator {
     /// All records up to `log_end` have been read ([`GroupCoordinator::load`]): the members' sessions begin anew.
     pub fn loaded(&mut self, at: &Moment<'_>, log_end: i64, high_watermark: i64, fx: &mut Vec<GroupEffect>) {
         (self.written, self.high_watermark) = (log_end, high_watermark);
+        self.loaded = true;
+        self.trace(self.load_event(), fx);
         self.timers.set(Timer::Expiration, at.now + self.config.offsets_retention_check_ms);
         let mut crowded = Vec::new();
         for (id, group) in &self.groups {
@@ -165,7 +183,8 @@ impl GroupCoordinator {
         crowded.iter().for_each(|id| self.prepare_rebalance(at, id, fx));
     }
 
-    /// Takes a request in. Every request is answered exactly once, now or in a later step.
+    /// Takes a request in. Every request is answered exactly once, now or in a later step: with COORDINATOR_LOAD_IN_PROGRESS
+    /// until [`GroupCoordinator::loaded`].
     pub fn request(
         &mut self,
         at: &Moment<'_>,
@@ -174,34 +193,45 @@ impl GroupCoordinator {
         request: GroupRequest,
         fx: &mut Vec<GroupEffect>,
     ) {
+        if !self.rules.holds(Rule::CoordinatorLoadFirst, self.loaded) {
+            let response = request.refuse(ResponseError::CoordinatorLoadInProgress);
+            return fx.push(GroupEffect::Reply { token, response });
+        }
         let outcome = match request {
             GroupRequest::Join(request) => return self.join(at, token, caller, &request, fx),
             GroupRequest::Sync(request) => return self.sync(at, token, caller, request, fx),
             // Tells of nothing that is stored, so it waits for nothing.
-            GroupRequest::Heartbeat(request) => Err(self.heartbeat(at, &request)),
+            GroupRequest::Heartbeat(request) => Err(self.heartbeat(at, &request, fx)),
             GroupRequest::Leave(request) => {
                 let (records, response) = self.leave(at, caller, request, fx);
                 Ok((records, response))
             }
             GroupRequest::Commit(request) => {
-                let committed = self.commit(at, caller, &request);
+                let committed = self.commit(at, caller, &request, fx);
                 committed.map_err(|error| GroupRequest::Commit(request).refuse(error))
             }
-            GroupRequest::Fetch(group) => Ok((Vec::new(), self.fetch(at, caller, group))),
+            GroupRequest::Fetch(group) => {
+                let then = self.fetch(at, caller, token, group);
+                return self.write(at, Vec::new(), false, then, fx);
+            }
             GroupRequest::DeleteOffsets(request) => {
-                let deleted = self.delete_offsets(at, &request);
+                let deleted = self.delete_offsets(at, &request, fx);
                 deleted.map_err(|error| GroupRequest::DeleteOffsets(request).refuse(error))
             }
             GroupRequest::List { states, types } => Ok((Vec::new(), self.list(&states, &types))),
             GroupRequest::Describe(groups) => Ok((Vec::new(), self.describe(caller, &groups))),
-            GroupRequest::DeleteGroups(groups) => Ok(self.delete_groups(&groups)),
+            GroupRequest::DeleteGroups(groups) => Ok(self.delete_groups(&groups, fx)),
             GroupRequest::ConsumerHeartbeat(request) => {
-                self.consumer_heartbeat(at, caller, &request).map_err(Refusal::response)
+                self.consumer_heartbeat(at, caller, &request, fx).map_err(Refusal::response)
             }
             GroupRequest::ConsumerDescribe(groups) => Ok((Vec::new(), self.consumer_describe(at, &groups))),
         };
         match outcome {
-            Ok((records, response)) => self.write(at, records, true, Then::Reply(token, response), fx),
+            Ok((records, response)) => {
+                let then =
+                    if records.is_empty() { Then::Reply(token, response) } else { Then::Stored(token, response) };
+                self.write(at, records, true, then, fx);
+            }
             Err(response) => fx.push(GroupEffect::Reply { token, response }),
         }
     }
@@ -239,14 +269,22 @@ impl GroupCoordinator {
                 replay.into_iter().for_each(|record| self.load(record));
                 then.into_iter().for_each(|then| self.wait(at, then, fx));
             }
-            Err(error) => then.into_iter().for_each(|then| self.failed(at, then, error, fx)),
+            Err(error) => {
+                self.trace(Event::GroupRefused { tp: self.tp }, fx);
+                then.into_iter().for_each(|then| self.failed(at, then, error, fx));
+            }
         }
     }
 
     /// Goes on with `then` as soon as all that was written is committed.
     fn wait(&mut self, at: &Moment<'_>, then: Then, fx: &mut Vec<GroupEffect>) {
-        if self.high_watermark >= self.written {
-            return self.committed(at, then, fx);
+        let committed = self.high_watermark >= self.written;
+        let goes_on = match then {
+            Then::Fetched { .. } => self.rules.holds(Rule::OffsetsFetchCommitted, committed),
+            _ => self.rules.holds(Rule::CoordinatorReplyCommitted, committed),
+        };
+        if goes_on {
+            return self.committed(at, then, self.written, fx);
         }
         let deadline = at.now + self.config.offsets_commit_timeout_ms;
         self.waiting.push_back(Waiting { until: self.written, deadline, then });
@@ -256,18 +294,27 @@ impl GroupCoordinator {
     pub fn high_watermark(&mut self, at: &Moment<'_>, high_watermark: i64, fx: &mut Vec<GroupEffect>) {
         self.high_watermark = self.high_watermark.max(high_watermark);
         while self.waiting.front().is_some_and(|w| w.until <= self.high_watermark)
-            && let Some(Waiting { then, .. }) = self.waiting.pop_front()
+            && let Some(Waiting { then, until, .. }) = self.waiting.pop_front()
         {
-            self.committed(at, then, fx);
+            self.committed(at, then, until, fx);
         }
     }
 
-    fn committed(&mut self, at: &Moment<'_>, then: Then, fx: &mut Vec<GroupEffect>) {
+    /// All below `end` is committed, which `then` has waited for.
+    fn committed(&mut self, at: &Moment<'_>, then: Then, end: i64, fx: &mut Vec<GroupEffect>) {
         match then {
             Then::Nothing | Then::NewGroup { .. } => {}
             Then::ExpireMore => self.timers.set(Timer::Expiration, at.now),
             Then::Reply(token, response) => fx.push(GroupEffect::Reply { token, response }),
-            Then::Sync { group, generation, assignment } => self.synced(at, &group, generation, assignment, fx),
+            Then::Stored(token, response) => {
+                self.trace(Event::GroupReply(GroupReply { tp: self.tp, end }), fx);
+                fx.push(GroupEffect::Reply { token, response });
+            }
+            Then::Fetched { token, response, group, shown: offsets } => {
+                self.trace(Event::OffsetFetch(OffsetFetch { tp: self.tp, group, end, offsets }), fx);
+                fx.push(GroupEffect::Reply { token, response });
+            }
+            Then::Sync { group, generation, assignment } => self.synced(at, &group, generation, assignment, end, fx),
             Then::StaticRejoin(rejoin) => self.static_rejoined(&rejoin, fx),
         }
     }
@@ -276,7 +323,9 @@ impl GroupCoordinator {
     fn failed(&mut self, at: &Moment<'_>, then: Then, error: ResponseError, fx: &mut Vec<GroupEffect>) {
         match then {
             Then::Nothing | Then::ExpireMore => {}
-            Then::Reply(token, response) => fx.push(GroupEffect::Reply { token, response: response.failed(error) }),
+            Then::Reply(token, response) | Then::Stored(token, response) | Then::Fetched { token, response, .. } => {
+                fx.push(GroupEffect::Reply { token, response: response.failed(error) });
+            }
             Then::NewGroup { group, joining, before } => self.not_created(&group, &joining, before, error, fx),
             Then::Sync { group, generation, .. } => self.not_synced(at, &group, generation, error, fx),
             Then::StaticRejoin(rejoin) => self.static_not_rejoined(at, *rejoin, error, fx),
@@ -308,7 +357,7 @@ impl GroupCoordinator {
             Timer::Rebalance { group, member } => self.rebalance_time_is_over(at, &group, &member, detail, fx),
             Timer::Expiration => {
                 self.timers.set(Timer::Expiration, at.now + self.config.offsets_retention_check_ms);
-                let (records, more) = self.expired(at);
+                let (records, more) = self.expired(at, fx);
                 if !records.is_empty() {
                     self.write(at, records, true, if more { Then::ExpireMore } else { Then::Nothing }, fx);
                 }
@@ -320,7 +369,7 @@ impl GroupCoordinator {
         match self.groups.get(group) {
             Some(Group::Classic(_)) => self.classic_session_is_over(at, group, member, fx),
             Some(Group::Consumer(_)) => {
-                let records = self.fence_consumer_members(at, group, &[member.to_string()]);
+                let records = self.fence_consumer_members(at, group, &[member.to_string()], fx);
                 if !records.is_empty() {
                     self.timers.set(Timer::session(group, member), at.now + TRY_AGAIN);
                     self.write(at, records, true, Then::Nothing, fx);
@@ -333,9 +382,15 @@ impl GroupCoordinator {
     /// The partition has another leader: everybody who waits is told NOT_COORDINATOR.
     pub fn resign(mut self, fx: &mut Vec<GroupEffect>) {
         let error = ResponseError::NotCoordinator;
+        if self.loaded {
+            self.trace(Event::GroupUnload { tp: self.tp }, fx);
+        }
         let waiting = std::mem::take(&mut self.appending).into_iter().flat_map(|a| a.then);
         for then in waiting.chain(std::mem::take(&mut self.waiting).into_iter().map(|w| w.then)) {
-            if let Then::Reply(token, response) = then {
+            if let Then::Reply(token, response)
+            | Then::Stored(token, response)
+            | Then::Fetched { token, response, .. } = then
+            {
                 fx.push(GroupEffect::Reply { token, response: response.failed(error) });
             }
         }

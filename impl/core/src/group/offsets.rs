@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use bellwether_trace::{ErrorCode, Event, GroupName, GroupOffset, OffsetCommit, OffsetDelete, Rule, TopicPartition};
 use bellwether_wire::coordinator::{GroupRecord, OffsetValue};
 use bellwether_wire::messages::offset_commit_response::{OffsetCommitResponsePartition, OffsetCommitResponseTopic};
 use bellwether_wire::messages::offset_delete_response::{OffsetDeleteResponsePartition, OffsetDeleteResponseTopic};
@@ -13,9 +14,11 @@ use bellwether_wire::messages::{OffsetCommitRequest, OffsetCommitResponse, Offse
 use bellwether_wire::{ResponseError, StrBytes, Uuid};
 
 use super::classic::{ClassicGroup, ClassicState};
-use super::messages::{Caller, GroupResponse, Moment};
+use super::messages::{Caller, GroupEffect, GroupResponse, Moment};
 use super::timers::Timer;
-use super::{Group, GroupCoordinator, millis};
+use super::trace::{refusal, topic_partition};
+use super::{Group, GroupCoordinator, Then, millis};
+use crate::{Rules, Token};
 
 /// The first version of OffsetCommit and OffsetFetch for members of the newer protocol (KIP-848).
 const KNOWS_MEMBER_EPOCHS: i16 = 9;
@@ -53,7 +56,7 @@ impl Offsets {
         }
     }
 
-    fn of(&self, group: &str) -> impl Iterator<Item = (&str, i32, &OffsetValue)> {
+    pub(super) fn of(&self, group: &str) -> impl Iterator<Item = (&str, i32, &OffsetValue)> {
         let topics = self.0.get(group).into_iter().flatten();
         topics.flat_map(|(topic, partitions)| partitions.iter().map(|(p, value)| (topic.as_str(), *p, value)))
     }
@@ -75,8 +78,22 @@ impl GroupCoordinator {
         at: &Moment<'_>,
         caller: &Caller,
         request: &OffsetCommitRequest,
+        fx: &mut Vec<GroupEffect>,
     ) -> Result<(Vec<GroupRecord>, GroupResponse), ResponseError> {
-        self.check_commit(caller, request)?;
+        let mut event = OffsetCommit {
+            tp: self.tp,
+            group: request.group_id.to_string(),
+            member: request.member_id.to_string(),
+            instance: request.group_instance_id.as_ref().map(|i| i.to_string()),
+            epoch: request.generation_id_or_member_epoch,
+            error: ErrorCode::None,
+            offsets: Vec::new(),
+        };
+        self.check_commit(caller, request).inspect_err(|error| {
+            if let Some(error) = refusal(*error).filter(|_| self.groups.contains_key(&event.group)) {
+                fx.push(GroupEffect::Trace(Event::OffsetCommit(OffsetCommit { error, ..event.clone() })));
+            }
+        })?;
         let group = request.group_id.to_string();
         // A commit of a member is a sign of life.
         if let Some(classic) = self.classic(&group)
@@ -116,6 +133,8 @@ impl GroupCoordinator {
                                 expire_timestamp: expires,
                                 topic_id,
                             };
+                            let of = topic_partition(topic_id, partition.partition_index);
+                            event.offsets.push(GroupOffset { partition: of, offset: partition.committed_offset });
                             records.push(GroupRecord::OffsetCommit {
                                 group: group.clone(),
                                 topic: asked.name.to_string(),
@@ -129,6 +148,10 @@ impl GroupCoordinator {
                 topic.partitions.push(answer);
             }
             response.topics.push(topic);
+        }
+        if !records.is_empty() {
+            event.offsets.sort_unstable_by_key(|o| o.partition);
+            self.trace(Event::OffsetCommit(event), fx);
         }
         Ok((records, GroupResponse::Commit(response)))
     }
@@ -144,17 +167,20 @@ impl GroupCoordinator {
             None => Err(ResponseError::IllegalGeneration),
             Some(Group::Classic(group)) => {
                 let instance = request.group_instance_id.as_deref();
-                check_classic_commit(group, member, instance, epoch)
+                check_classic_commit(group, member, instance, epoch, self.rules)
             }
             Some(Group::Consumer(group)) => {
                 if epoch < 0 && group.members.is_empty() {
                     return Ok(());
                 }
-                let member = group.members.get(member).ok_or(ResponseError::UnknownMemberId)?;
+                let known = group.members.get(member);
+                if !self.rules.holds(Rule::OffsetsCommitMember, known.is_some()) {
+                    return Err(ResponseError::UnknownMemberId);
+                }
                 if caller.version < KNOWS_MEMBER_EPOCHS {
                     return Err(ResponseError::UnsupportedVersion);
                 }
-                if epoch != member.epoch {
+                if !self.rules.holds(Rule::OffsetsCommitEpoch, known.is_none_or(|m| m.epoch == epoch)) {
                     return Err(ResponseError::StaleMemberEpoch);
                 }
                 Ok(())
@@ -162,8 +188,8 @@ impl GroupCoordinator {
         }
     }
 
-    /// OffsetFetch for one group.
-    pub(super) fn fetch(&self, at: &Moment<'_>, caller: &Caller, asked: OffsetFetchRequestGroup) -> GroupResponse {
+    /// OffsetFetch for one group: what is to be answered.
+    pub(super) fn fetch(&self, at: &Moment<'_>, caller: &Caller, token: Token, asked: OffsetFetchRequestGroup) -> Then {
         let mut response = OffsetFetchResponseGroup::default();
         response.group_id = asked.group_id.clone();
         let group = asked.group_id.as_str();
@@ -172,8 +198,14 @@ impl GroupCoordinator {
             && let Err(error) = consumer.check_epoch(asked.member_id.as_deref(), asked.member_epoch)
         {
             response.error_code = error.code();
-            return GroupResponse::Fetch(response);
+            return Then::Reply(token, GroupResponse::Fetch(response));
         }
+        let id = group.to_string();
+        let mut shown = Vec::new();
+        let mut show = |topic: Uuid, partition: i32, value: Option<&OffsetValue>| {
+            let offset = value.map_or(-1, |v| v.offset);
+            shown.push(GroupOffset { partition: topic_partition(topic, partition), offset });
+        };
         let answer = |partition: i32, value: Option<&OffsetValue>| {
             let mut answer = OffsetFetchResponsePartitions::default();
             answer.partition_index = partition;
@@ -191,6 +223,9 @@ impl GroupCoordinator {
                     let value = |p: i32| self.offsets.get(group, &asked.name, p).filter(current);
                     // Each once, however often it is named: an answer may be 4 KiB long.
                     let indexes: BTreeSet<i32> = asked.partition_indexes.iter().copied().collect();
+                    if let Some((topic, _)) = at.topics.topic(&asked.name) {
+                        indexes.iter().for_each(|p| show(topic, *p, value(*p)));
+                    }
                     topic.partitions = indexes.into_iter().map(|p| answer(p, value(p))).collect();
                     (topic.name, topic.topic_id) = (asked.name, asked.topic_id);
                     response.topics.push(topic);
@@ -205,13 +240,15 @@ impl GroupCoordinator {
                         topic.name = StrBytes::from(name.to_string()).into();
                         response.topics.push(topic);
                     }
+                    show(value.topic_id, partition, Some(value));
                     if let Some(topic) = response.topics.last_mut() {
                         topic.partitions.push(answer(partition, Some(value)));
                     }
                 }
             }
         }
-        GroupResponse::Fetch(response)
+        shown.sort_unstable();
+        Then::Fetched { token, response: GroupResponse::Fetch(response), group: id, shown }
     }
 
     /// OffsetDelete (KIP-496): not of topics that the group reads.
@@ -219,6 +256,7 @@ impl GroupCoordinator {
         &self,
         at: &Moment<'_>,
         request: &OffsetDeleteRequest,
+        fx: &mut Vec<GroupEffect>,
     ) -> Result<(Vec<GroupRecord>, GroupResponse), ResponseError> {
         if request.group_id.is_empty() {
             return Err(ResponseError::InvalidGroupId);
@@ -233,6 +271,7 @@ impl GroupCoordinator {
             return Err(ResponseError::NonEmptyGroup);
         }
         let mut records = Vec::new();
+        let mut gone = Vec::new();
         let mut response = OffsetDeleteResponse::default();
         for asked in &request.topics {
             let mut topic = OffsetDeleteResponseTopic::default();
@@ -250,19 +289,21 @@ impl GroupCoordinator {
                     answer.error_code = ResponseError::UnknownTopicOrPartition.code();
                 } else if subscribed {
                     answer.error_code = ResponseError::GroupSubscribedToTopic.code();
-                } else if self.offsets.get(&request.group_id, &asked.name, index).is_some() {
+                } else if let Some(value) = self.offsets.get(&request.group_id, &asked.name, index) {
+                    gone.push(topic_partition(value.topic_id, index));
                     records.push(tombstone(&request.group_id, &asked.name, index));
                 }
                 topic.partitions.push(answer);
             }
             response.topics.push(topic);
         }
+        self.offsets_gone(&request.group_id, gone, fx);
         Ok((records, GroupResponse::DeleteOffsets(response)))
     }
 
     /// The tombstones of what is past its retention or about a topic that was deleted, and of the groups that are empty and have no offset left
     /// (GroupCoordinatorShard.cleanupGroupMetadata): as many as one append may hold, and whether there may be more.
-    pub(super) fn expired(&self, at: &Moment<'_>) -> (Vec<GroupRecord>, bool) {
+    pub(super) fn expired(&self, at: &Moment<'_>, fx: &mut Vec<GroupEffect>) -> (Vec<GroupRecord>, bool) {
         let mut records = Vec::new();
         let mut bytes = 0;
         for (id, group) in &self.groups {
@@ -284,31 +325,46 @@ impl GroupCoordinator {
             let is_over = |topic: &str, value: &OffsetValue| match since(value) {
                 // The topic is gone, or is another one by now.
                 _ if is_of_another_topic(at, topic, value) => true,
-                _ if subscribed(topic) => false,
+                _ if !self.rules.holds(Rule::OffsetsExpireEmpty, !subscribed(topic)) => false,
                 None => false,
                 Some(_) if value.expire_timestamp >= 0 => at.wall >= value.expire_timestamp,
                 Some(since) => at.wall.saturating_sub(since) >= self.config.offsets_retention_ms,
             };
             let mut none_left = true;
+            let mut gone = Vec::new();
             for (topic, partition, value) in self.offsets.of(id) {
                 if bytes >= EXPIRED_BYTES {
+                    self.offsets_gone(id, gone, fx);
                     return (records, true);
                 }
                 match is_over(topic, value) {
                     true => {
+                        gone.push(topic_partition(value.topic_id, partition));
                         records.push(tombstone(id, topic, partition));
                         bytes += id.len() + topic.len() + TOMBSTONE_BYTES;
                     }
                     false => none_left = false,
                 }
             }
+            self.offsets_gone(id, gone, fx);
             if none_left {
                 let mut rest = group.tombstones_if_empty(id);
+                if !rest.is_empty() {
+                    self.trace(Event::GroupDelete(GroupName { tp: self.tp, group: id.clone() }), fx);
+                }
                 bytes += rest.len() * (id.len() + TOMBSTONE_BYTES);
                 records.append(&mut rest);
             }
         }
         (records, false)
+    }
+
+    fn offsets_gone(&self, id: &str, mut partitions: Vec<TopicPartition>, fx: &mut Vec<GroupEffect>) {
+        if !partitions.is_empty() {
+            partitions.sort_unstable();
+            partitions.dedup();
+            self.trace(Event::OffsetDelete(OffsetDelete { tp: self.tp, group: id.to_string(), partitions }), fx);
+        }
     }
 }
 
@@ -324,23 +380,27 @@ fn check_classic_commit(
     member: &str,
     instance: Option<&str>,
     generation: i32,
+    rules: Rules,
 ) -> Result<(), ResponseError> {
     // An administrator, or a consumer that assigns its partitions itself.
     if generation < 0 && group.state == ClassicState::Empty {
         return Ok(());
     }
     if generation >= 0 || !member.is_empty() || instance.is_some() {
-        group.check_member(member, instance)?;
-        if generation != group.generation {
+        match group.check_member(member, instance, rules) {
+            Err(ResponseError::UnknownMemberId) if !rules.on(Rule::OffsetsCommitMember) => {}
+            checked => checked?,
+        }
+        if !rules.holds(Rule::OffsetsCommitGeneration, generation == group.generation) {
             return Err(ResponseError::IllegalGeneration);
         }
-    } else if group.state != ClassicState::Empty {
+    } else if !rules.holds(Rule::OffsetsCommitMember, group.state == ClassicState::Empty) {
         return Err(ResponseError::UnknownMemberId);
     }
     // The member is of the generation that has no assignment yet: it reads nothing, and will hear of the rebalance.
-    match group.state {
-        ClassicState::CompletingRebalance => Err(ResponseError::RebalanceInProgress),
-        _ => Ok(()),
+    match rules.holds(Rule::OffsetsCommitCompleting, group.state != ClassicState::CompletingRebalance) {
+        true => Ok(()),
+        false => Err(ResponseError::RebalanceInProgress),
     }
 }
 

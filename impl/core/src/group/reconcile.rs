@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use bellwether_trace::Rule;
 use bellwether_wire::ResponseError;
 use bellwether_wire::coordinator::Assignment;
 
 use super::consumer::{ConsumerGroup, ConsumerMember, MemberState};
+use crate::Rules;
 
 /// The member's next step towards `target`, the target of `target_epoch`. `owned` is what the member says that it has, if it says so.
 /// FENCED_MEMBER_EPOCH if it has to begin anew.
@@ -15,18 +17,18 @@ pub(super) fn reconcile(
     target_epoch: i32,
     target: &Assignment,
     owned: Option<&Assignment>,
+    rules: Rules,
 ) -> Result<ConsumerMember, ResponseError> {
-    let next = |epoch| next_assignment(group, member, epoch, target_epoch, target, owned);
+    let next = || next_assignment(group, member, target_epoch, target, owned, rules);
+    let reads_on = |of: &Assignment| rules.on(Rule::AssignmentRevokeFirst) && owns_any(owned, of);
     Ok(match member.state {
         MemberState::Stable if member.epoch == target_epoch => member.clone(),
-        MemberState::Stable => next(member.epoch),
+        MemberState::Stable => next(),
         // It has to say that it has given them up.
-        MemberState::UnrevokedPartitions if owns_any(owned, &member.pending_revocation) => member.clone(),
-        // The revocation is done: whatever comes now is of a later epoch.
-        MemberState::UnrevokedPartitions => next(member.epoch + 1),
-        MemberState::UnreleasedPartitions => next(member.epoch),
+        MemberState::UnrevokedPartitions if reads_on(&member.pending_revocation) => member.clone(),
+        MemberState::UnrevokedPartitions | MemberState::UnreleasedPartitions => next(),
         MemberState::Unknown => match owned {
-            Some(owned) if owned.is_empty() => next(target_epoch),
+            Some(owned) if owned.is_empty() => next(),
             _ => return Err(ResponseError::FencedMemberEpoch),
         },
     })
@@ -41,10 +43,10 @@ fn owns_any(owned: Option<&Assignment>, of: &Assignment) -> bool {
 fn next_assignment(
     group: &ConsumerGroup,
     member: &ConsumerMember,
-    epoch: i32,
     target_epoch: i32,
     target: &Assignment,
     owned: Option<&Assignment>,
+    rules: Rules,
 ) -> ConsumerMember {
     let mut assigned: Assignment = BTreeMap::new();
     let mut to_revoke: Assignment = BTreeMap::new();
@@ -62,18 +64,22 @@ fn next_assignment(
             if assigned.get(topic).is_some_and(|p| p.contains(partition)) {
                 continue;
             }
-            match group.is_owned(topic, *partition) {
-                true => unreleased = true,
-                false => {
+            // What it was to give up itself, and is to have again, waits for nobody (KAFKA-19449).
+            let gives_up = member.pending_revocation.get(topic).is_some_and(|p| p.contains(partition));
+            let free = gives_up || !group.is_owned(topic, *partition);
+            match rules.holds(Rule::AssignmentReleaseFirst, free) {
+                false => unreleased = true,
+                true => {
                     fresh.entry(*topic).or_default().insert(*partition);
                 }
             }
         }
     }
     let mut next = ConsumerMember { previous_epoch: member.epoch, ..member.clone() };
-    if !to_revoke.is_empty() && owns_any(owned, &to_revoke) {
+    if !to_revoke.is_empty() && rules.on(Rule::AssignmentRevokeFirst) && owns_any(owned, &to_revoke) {
         next.state = MemberState::UnrevokedPartitions;
-        next.epoch = epoch;
+        // Its epoch stays until it has given them up (KAFKA-19974).
+        next.epoch = if rules.on(Rule::AssignmentOldEpoch) { member.epoch } else { target_epoch };
         (next.assigned, next.pending_revocation) = (assigned, to_revoke);
         return next;
     }

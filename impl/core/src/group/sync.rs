@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use bellwether_trace::{ErrorCode, Event, GroupHeartbeat, GroupStable, GroupSync, Rule};
 use bellwether_wire::ResponseError;
 use bellwether_wire::messages::{HeartbeatRequest, HeartbeatResponse, SyncGroupRequest};
 use bytes::Bytes;
@@ -9,6 +10,7 @@ use bytes::Bytes;
 use super::classic::{ClassicGroup, ClassicState, Waiter};
 use super::messages::{Caller, GroupEffect, GroupResponse, Moment, coordinator_error};
 use super::timers::{Detail, Timer};
+use super::trace::refusal;
 use super::{Group, GroupCoordinator, Then, millis};
 use crate::Token;
 
@@ -27,7 +29,24 @@ impl GroupCoordinator {
         let waiter = Waiter { token, version: caller.version };
         let id = request.group_id.to_string();
         let member_id = request.member_id.to_string();
-        if let Err(error) = self.check_sync(caller, &request) {
+        let checked = self.check_sync(caller, &request);
+        let known = self.classic(&id).map(|group| (group.generation, group.is_leader(&member_id), group.state));
+        let shows = |(generation, leads, state)| match checked {
+            Ok(()) => (leads && state == ClassicState::CompletingRebalance) || generation != request.generation_id,
+            Err(error) => refusal(error).is_some(),
+        };
+        if known.is_some_and(shows) {
+            let event = GroupSync {
+                tp: self.tp,
+                group: id.clone(),
+                member: member_id.clone(),
+                instance: request.group_instance_id.as_ref().map(|i| i.to_string()),
+                generation: request.generation_id,
+                error: checked.err().and_then(refusal).unwrap_or(ErrorCode::None),
+            };
+            self.trace(Event::GroupSync(event), fx);
+        }
+        if let Err(error) = checked {
             return waiter.not_synced(error, fx);
         }
         let Some(Group::Classic(group)) = self.groups.get_mut(&id) else { return };
@@ -35,7 +54,9 @@ impl GroupCoordinator {
         if group.pending_sync.is_empty() {
             self.timers.cancel(&Timer::Sync { group: id.clone() });
         }
-        let Some(member) = group.members.get_mut(&member_id) else { return };
+        let Some(member) = group.members.get_mut(&member_id) else {
+            return waiter.not_synced(ResponseError::UnknownMemberId, fx);
+        };
         if group.state == ClassicState::Stable {
             let response = group.members.get(&member_id).map(|m| group.assigned(m)).unwrap_or_default();
             return waiter.synced(response, fx);
@@ -65,8 +86,8 @@ impl GroupCoordinator {
         }
         // No member of a consumer group speaks this protocol.
         let group = self.classic(&request.group_id).ok_or(ResponseError::UnknownMemberId)?;
-        group.check_member(&request.member_id, request.group_instance_id.as_deref())?;
-        if request.generation_id != group.generation {
+        group.check_member(&request.member_id, request.group_instance_id.as_deref(), self.rules)?;
+        if !self.rules.holds(Rule::GroupSyncGeneration, request.generation_id == group.generation) {
             return Err(ResponseError::IllegalGeneration);
         }
         let differs = |said: Option<&str>, is: Option<&str>| said.is_some() && is.is_some() && said != is;
@@ -89,12 +110,16 @@ impl GroupCoordinator {
         id: &str,
         generation: i32,
         assignment: BTreeMap<String, Bytes>,
+        end: i64,
         fx: &mut Vec<GroupEffect>,
     ) {
         let Some(Group::Classic(group)) = self.groups.get_mut(id) else { return };
-        if group.state != ClassicState::CompletingRebalance || group.generation != generation {
+        let awaited = group.state == ClassicState::CompletingRebalance && group.generation == generation;
+        if !self.rules.holds(Rule::GroupStableSameGeneration, awaited) {
             return;
         }
+        let event = GroupStable { tp: self.tp, group: id.to_string(), generation, end };
+        fx.push(GroupEffect::Trace(Event::GroupStable(event)));
         for member in group.members.values_mut() {
             member.assignment = assignment.get(&member.id).cloned().unwrap_or_default();
         }
@@ -157,8 +182,34 @@ impl GroupCoordinator {
         self.prepare_rebalance(at, id, fx);
     }
 
-    pub(super) fn heartbeat(&mut self, at: &Moment<'_>, request: &HeartbeatRequest) -> GroupResponse {
+    pub(super) fn heartbeat(
+        &mut self,
+        at: &Moment<'_>,
+        request: &HeartbeatRequest,
+        fx: &mut Vec<GroupEffect>,
+    ) -> GroupResponse {
         let error = self.check_heartbeat(request).err();
+        // Whoever lives in the present generation learns nothing that the steps of its group do not tell.
+        let tells = |group: &ClassicGroup| match error {
+            None | Some(ResponseError::RebalanceInProgress) => group.generation != request.generation_id,
+            Some(error) => refusal(error).is_some(),
+        };
+        if self.classic(&request.group_id).is_some_and(tells) {
+            let event = GroupHeartbeat {
+                tp: self.tp,
+                group: request.group_id.to_string(),
+                member: request.member_id.to_string(),
+                instance: request.group_instance_id.as_ref().map(|i| i.to_string()),
+                epoch: request.generation_id,
+                owned: None,
+                error: error.and_then(refusal).unwrap_or(ErrorCode::None),
+                unsubscribed: false,
+                group_epoch: None,
+                target: None,
+                state: None,
+            };
+            self.trace(Event::GroupHeartbeat(event), fx);
+        }
         let lives = matches!(error, None | Some(ResponseError::RebalanceInProgress));
         if lives && let Some(member) = self.classic(&request.group_id).and_then(|g| g.members.get(&*request.member_id))
         {
@@ -174,8 +225,8 @@ impl GroupCoordinator {
             return Err(ResponseError::InvalidGroupId);
         }
         let group: &ClassicGroup = self.classic(&request.group_id).ok_or(ResponseError::UnknownMemberId)?;
-        group.check_member(&request.member_id, request.group_instance_id.as_deref())?;
-        if request.generation_id != group.generation {
+        group.check_member(&request.member_id, request.group_instance_id.as_deref(), self.rules)?;
+        if !self.rules.holds(Rule::GroupHeartbeatGeneration, request.generation_id == group.generation) {
             return Err(ResponseError::IllegalGeneration);
         }
         match group.state {

@@ -91,7 +91,7 @@ fn world_with(config: GroupConfig) -> World {
     topics.put("t", 1, 4);
     topics.put("u", 2, 2);
     let mut world = World {
-        coordinator: GroupCoordinator::new(config.clone()),
+        coordinator: GroupCoordinator::new(config.clone(), Rules::all(), TopicPartition::default(), 0),
         config,
         topics,
         now: 1_000,
@@ -114,6 +114,7 @@ impl World {
         step(&mut self.coordinator, &at, &mut fx);
         while !fx.is_empty() {
             match fx.remove(0) {
+                GroupEffect::Trace(_) => {}
                 GroupEffect::Reply { token, response } => {
                     assert!(self.answers.insert(token, response).is_none(), "request {token} was answered twice");
                 }
@@ -165,7 +166,7 @@ impl World {
 
     /// Another node takes over, with what is in the log.
     fn fail_over(&mut self) {
-        let mut next = GroupCoordinator::new(self.config.clone());
+        let mut next = GroupCoordinator::new(self.config.clone(), Rules::all(), TopicPartition::default(), 0);
         for (key, value) in &self.log {
             next.load(GroupRecord::decode(key, value.as_ref()).expect("a record of ours"));
         }
