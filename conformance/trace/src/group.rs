@@ -135,6 +135,9 @@ pub struct GroupHeartbeat {
     /// It joins and subscribes to nothing yet, so that no group epoch begins.
     #[serde(default, skip_serializing_if = "is_false")]
     pub unsubscribed: bool,
+    /// It says something new of itself, which is stored, and for which nothing else changes.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub about: bool,
     /// The group epoch that begins with it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub group_epoch: Option<i32>,

@@ -148,7 +148,7 @@ fn consumer_heartbeat(group: Option<&Group>, e: &GroupHeartbeat, rules: Rules) -
     let admitted = admit(group, e, rules);
     if e.error != ErrorCode::None {
         same_error(admitted.map(|_| ()), e.error)?;
-        let nothing = e.state.is_none() && e.group_epoch.is_none() && e.target.is_none() && !e.unsubscribed;
+        let nothing = e.state.is_none() && e.group_epoch.is_none() && e.target.is_none() && !e.unsubscribed && !e.about;
         return need(nothing, || "whoever is refused changes nothing".into());
     }
     let admitted = match admitted {
@@ -206,6 +206,8 @@ fn consumer_heartbeat(group: Option<&Group>, e: &GroupHeartbeat, rules: Rules) -
         true => before,
         false => advance(&before, target_epoch, &target, e.owned.as_deref(), taken, rules),
     };
+    let changes = is_new || gone.is_some() || e.group_epoch.is_some() || e.target.is_some() || due != *known(who);
+    need(!e.about || !changes, || "more changes than what it says of itself".into())?;
     need(*after == due, || format!("the model's coordinator has it at {due:?} then"))
 }
 

@@ -153,6 +153,9 @@ impl Coordinators {
             self.nodes.remove(&node);
             return Ok(());
         }
+        if !coordinator.goes_on(event) {
+            return Err(Why::new("what the step before stores is not in the log yet"));
+        }
         let judge = |rules| coordinator.judge(event, &deleted, rules);
         if let Err(why) = judge(Rules::ALL) {
             let explains = |rule: &&Rule| rule.model() == "groups" && judge(Rules::ALL.without(**rule)).is_ok();
@@ -243,6 +246,19 @@ fn compare(groups: &Groups, load: &GroupLoad, deleted: impl Fn(TopicId) -> bool)
 }
 
 impl Coordinator {
+    /// A step that stores something is followed by its append; some steps have more than one event.
+    fn goes_on(&self, event: &Event) -> bool {
+        let Some((name, change)) = self.due.last() else { return true };
+        let same = event.group() == Some(name);
+        match (change, event) {
+            (_, Event::GroupRefused { .. }) => true,
+            (Change::New, Event::GroupJoin(_) | Event::GroupRebalance(_) | Event::GroupGeneration(_)) => same,
+            (Change::Forgotten(_), Event::GroupDelete(_)) => true,
+            (Change::Forgotten(_) | Change::Deleted, Event::OffsetDelete(_) | Event::GroupDelete(_)) => !same,
+            _ => false,
+        }
+    }
+
     /// May it take this step?
     fn judge(&self, event: &Event, deleted: impl Fn(TopicId) -> bool, rules: Rules) -> Result<(), Why> {
         let committed = |end: i64, rule| match self.high_watermark >= end || !rules.holds(rule) {
@@ -365,6 +381,11 @@ impl Coordinator {
                     Some(Ok(Admitted::Replaces(old))) => Some(old.to_owned()),
                     _ => None,
                 };
+                let same = group.and_then(|g| g.members.get(&e.member)).is_some_and(|m| m.state == *state);
+                if same && replaces.is_none() && e.group_epoch.is_none() && e.target.is_none() {
+                    self.due.extend(e.about.then_some((name, Change::About)));
+                    return;
+                }
                 let member = Change::Member {
                     member: e.member.clone(),
                     instance: e.instance.clone(),

@@ -76,6 +76,8 @@ pub(super) enum Change {
         state: GroupMember,
     },
     Epoch(i32),
+    /// What a member says of itself, of which a trace does not tell.
+    About,
     Target(Vec<Target>),
     Removed(Vec<String>),
     Offsets {
@@ -100,7 +102,7 @@ pub(super) fn apply(groups: &mut Groups, name: &str, change: &Change) {
         groups.remove(name);
         return;
     }
-    if matches!(change, Change::Removed(_) | Change::Forgotten(_)) && !groups.contains_key(name) {
+    if matches!(change, Change::Removed(_) | Change::Forgotten(_) | Change::About) && !groups.contains_key(name) {
         return;
     }
     let group = groups.entry(name.to_owned()).or_default();
@@ -160,7 +162,7 @@ pub(super) fn apply(groups: &mut Groups, name: &str, change: &Change) {
         Change::Forgotten(partitions) => partitions.iter().for_each(|p| {
             group.offsets.remove(p);
         }),
-        Change::Deleted => {}
+        Change::About | Change::Deleted => {}
     }
 }
 

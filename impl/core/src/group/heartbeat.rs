@@ -105,6 +105,7 @@ impl GroupCoordinator {
             owned: owned.as_ref().map(traced),
             error: ErrorCode::None,
             unsubscribed: false,
+            about: false,
             group_epoch: None,
             target: None,
             state: None,
@@ -168,8 +169,9 @@ impl GroupCoordinator {
                 |error| refuse(error, "The member is in an unknown state, it must give up its partitions and rejoin."),
             )?,
         };
-        let tells_more = event.target.is_some() || event.group_epoch.is_some() || !records.is_empty();
-        if next != member || tells_more || (event.epoch, &event.member) != (next.epoch, &next.id) {
+        let changes = next != member || event.target.is_some() || event.group_epoch.is_some();
+        event.about = !changes && !records.is_empty();
+        if changes || event.about || (event.epoch, &event.member) != (next.epoch, &next.id) {
             event.state = Some(next.traced());
             self.trace(Event::GroupHeartbeat(event), fx);
         }
@@ -259,6 +261,7 @@ impl GroupCoordinator {
                     owned: None,
                     error: ErrorCode::None,
                     unsubscribed: false,
+                    about: false,
                     group_epoch: None,
                     target: None,
                     state: Some(left.traced()),

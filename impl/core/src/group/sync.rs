@@ -204,6 +204,7 @@ impl GroupCoordinator {
                 owned: None,
                 error: error.and_then(refusal).unwrap_or(ErrorCode::None),
                 unsubscribed: false,
+                about: false,
                 group_epoch: None,
                 target: None,
                 state: None,
