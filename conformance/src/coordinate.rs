@@ -83,6 +83,8 @@ pub struct World {
     pub now: Millis,
     /// The follower does not fetch: nothing more is committed.
     pub held: bool,
+    /// Nothing can be appended.
+    pub refuses: bool,
     /// The group that clients mean.
     pub group: String,
     config: Arc<GroupConfig>,
@@ -111,6 +113,7 @@ impl World {
             topics: Catalogue(BTreeMap::from(topics)),
             now: 1_000,
             held: false,
+            refuses: false,
             group: "g".into(),
             coordinator: GroupCoordinator::new(config.clone(), rules, OFFSETS, 0),
             config,
@@ -279,6 +282,9 @@ impl World {
                 GroupEffect::Reply { token, response } => {
                     self.answers.insert(token, response);
                 }
+                GroupEffect::Append { .. } if self.refuses => {
+                    self.step(|c, at, fx| c.appended(at, Err(ResponseError::MessageTooLarge), fx));
+                }
                 GroupEffect::Append { records } => {
                     let (leader_epoch, log) = (self.state.leader_epoch, &mut self.logs[self.leader]);
                     let base_offset = log.end();
@@ -317,27 +323,6 @@ impl World {
             self.step(|c, at, fx| c.tick(at, fx));
         }
         self.now = until;
-    }
-
-    /// A refusal of the log, as of one that has too few replicas.
-    pub fn refuse_appends(&mut self, request: GroupRequest) {
-        self.token += 1;
-        let token = self.token;
-        let caller = Caller {
-            client_id: "client".into(),
-            client_host: "/127.0.0.1".into(),
-            version: 9,
-            fresh: Uuid::from_u128(u128::from(token)),
-        };
-        let topics = self.topics.clone();
-        let at = Moment { now: self.now, wall: 1_000_000 + self.now as i64, topics: &topics };
-        let mut fx = Vec::new();
-        self.coordinator.request(&at, token, &caller, request, &mut fx);
-        if let Some(place) = fx.iter().position(|effect| matches!(effect, GroupEffect::Append { .. })) {
-            fx.remove(place);
-            self.coordinator.appended(&at, Err(ResponseError::MessageTooLarge), &mut fx);
-        }
-        self.carry_out(fx);
     }
 
     /// The trace as one file.

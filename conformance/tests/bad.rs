@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 use bellwether_conformance::oracle::{UNTOLD, judge, untold};
 use bellwether_conformance::reader::runs_of;
-use bellwether_model::replication::mutants::{Fate, Mutant, mutant};
+use bellwether_model::check::{Planned, planned};
+use bellwether_model::rules::Fate;
 use bellwether_trace::Rule;
 
 fn corpus() -> Vec<(String, Vec<u8>)> {
@@ -33,16 +34,16 @@ fn every_rule_that_the_model_check_catches_has_a_bad_trace_unless_no_trace_tells
     let have: BTreeSet<String> = corpus().into_iter().map(|(id, _)| id).collect();
     for (rule, why) in UNTOLD {
         assert!(!why.is_empty() && !have.contains(rule.id()), "{rule}: a trace tells of it");
-        assert!(mutant(*rule).is_some_and(|m| caught(&m)), "{rule}: nobody would miss its trace");
+        assert!(planned(*rule).is_some_and(|m| caught(&m)), "{rule}: nobody would miss its trace");
     }
     for rule in Rule::ALL {
-        if mutant(*rule).is_some_and(|m| caught(&m)) && untold(*rule).is_none() {
+        if planned(*rule).is_some_and(|m| caught(&m)) && untold(*rule).is_none() {
             assert!(have.contains(rule.id()), "no bad trace for {rule}");
         }
     }
 }
 
-fn caught(mutant: &Mutant) -> bool {
+fn caught(mutant: &Planned) -> bool {
     matches!(mutant.fate, Fate::Caught(_))
 }
 

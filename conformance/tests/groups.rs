@@ -3,7 +3,7 @@
 
 use bellwether_conformance::coordinate::World;
 use bellwether_conformance::coordinate::scenes::{SCENES, config, life};
-use bellwether_conformance::oracle::{RejectedAt, judge};
+use bellwether_conformance::oracle::{OF_GROUPS, RejectedAt, judge};
 use bellwether_conformance::reader::runs_of;
 use bellwether_core::Rules;
 use bellwether_trace::{Judge, Rule};
@@ -61,4 +61,13 @@ fn the_good_trace_of_groups_is_what_they_do() {
     life(&mut world);
     let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("traces/good/groups.ndjson");
     assert!(std::fs::read(path).unwrap() == world.file("groups", vec![]), "the corpus is to be written anew");
+}
+
+#[test]
+fn everything_that_coordinators_do_happens_in_their_life() {
+    let mut world = World::new(config(), Rules::all());
+    life(&mut world);
+    let verdict = judge(&runs_of(&[("groups".into(), world.file("groups", vec![]))])[0]);
+    let missing: Vec<_> = OF_GROUPS.iter().filter(|name| !verdict.coverage.outcomes.contains_key(*name)).collect();
+    assert!(missing.is_empty(), "{missing:?}");
 }

@@ -192,7 +192,16 @@ pub fn life(w: &mut World) {
     w.sync(&two, 2, Some("i"));
     w.sync(&one, 2, Some("i"));
     let three = w.join("", Some("i")).map(|r| r.member_id.to_string()).unwrap_or_default();
-    w.refuse_commit(&three, 2);
+    w.commit_static(&two, 2, "i");
+    w.refuses = true;
+    w.commit_static(&three, 2, "i");
+    w.join("", Some("i"));
+    w.refuses = false;
+    w.commit_static(&three, 2, "i");
+    w.sync("nobody", 2, None);
+    w.join("", None);
+    let four = w.newcomer();
+    w.sync(&four, 2, None);
     // Everybody is gone, and then the offsets.
     w.pass(70_000);
     w.fail_over(|_| {});
@@ -269,9 +278,11 @@ impl World {
         self.ask(9, GroupRequest::Commit(request));
     }
 
-    fn refuse_commit(&mut self, member: &str, epoch: i32) {
-        let request = commit_request(&self.group, member, epoch, 0, 1);
-        self.refuse_appends(GroupRequest::Commit(request));
+    /// The same of a static member of a classic group.
+    fn commit_static(&mut self, member: &str, generation: i32, instance: &str) {
+        let mut request = commit_request(&self.group, member, generation, 0, 1);
+        request.group_instance_id = Some(text(instance));
+        self.ask(9, GroupRequest::Commit(request));
     }
 
     /// Asks for the committed offset of a partition of `t`, as an administrator.

@@ -85,6 +85,47 @@ pub const OUTCOMES: &[&str] = &[
 /// `trace.deleted-topics`). A fetch is out of range only where a leader has deleted records: its own epoch is the latest of its log.
 pub const BESIDE: &[&str] = &["delete-topic", "log-start", "receive OFFSET_OUT_OF_RANGE", "fetched begun-anew"];
 
+/// What coordinators of groups do, and what comes of it.
+pub const OF_GROUPS: &[&str] = &[
+    "group-load empty",
+    "group-load found",
+    "group-unload",
+    "group-refused",
+    "group-heartbeat stable",
+    "group-heartbeat unrevoked",
+    "group-heartbeat unreleased",
+    "group-heartbeat leaves",
+    "group-heartbeat UNKNOWN_MEMBER_ID",
+    "group-heartbeat FENCED_MEMBER_EPOCH",
+    "group-heartbeat UNRELEASED_INSTANCE_ID",
+    "group-heartbeat FENCED_INSTANCE_ID",
+    "group-heartbeat ILLEGAL_GENERATION",
+    "group-new",
+    "group-join waits",
+    "group-join stored",
+    "group-join back",
+    "group-rebalance",
+    "group-generation members",
+    "group-generation empty",
+    "group-sync NONE",
+    "group-sync UNKNOWN_MEMBER_ID",
+    "group-sync ILLEGAL_GENERATION",
+    "group-sync REBALANCE_IN_PROGRESS",
+    "group-sync FENCED_INSTANCE_ID",
+    "group-stable",
+    "group-remove",
+    "group-reply",
+    "group-delete",
+    "offset-commit NONE",
+    "offset-commit UNKNOWN_MEMBER_ID",
+    "offset-commit STALE_MEMBER_EPOCH",
+    "offset-commit ILLEGAL_GENERATION",
+    "offset-commit REBALANCE_IN_PROGRESS",
+    "offset-commit FENCED_INSTANCE_ID",
+    "offset-fetch",
+    "offset-delete",
+];
+
 /// Events that are no action of the model.
 const NO_ACTIONS: &[&str] = &["create", "delete-topic", "log-start"];
 
@@ -93,7 +134,7 @@ const NO_ACTIONS: &[&str] = &["create", "delete-topic", "log-start"];
 pub struct Coverage {
     /// By the model's names. A `start` of a node that ran before is a `crash` and a `restart`.
     pub actions: BTreeMap<&'static str, u64>,
-    /// By the names of [`OUTCOMES`] and [`BESIDE`].
+    /// By the names of [`OUTCOMES`], [`BESIDE`] and [`OF_GROUPS`].
     pub outcomes: BTreeMap<&'static str, u64>,
 }
 
@@ -117,6 +158,29 @@ impl Coverage {
         }
         for (name, n) in &other.outcomes {
             *self.outcomes.entry(name).or_default() += n;
+        }
+    }
+
+    /// Counts an accepted event of a group coordinator.
+    pub(super) fn coordinated(&mut self, event: &Event) {
+        let what = match event {
+            Event::GroupLoad(e) => if e.groups.is_empty() { "empty" } else { "found" }.to_owned(),
+            Event::GroupHeartbeat(e) => match &e.state {
+                Some(state) if state.epoch < 0 => "leaves".to_owned(),
+                Some(state) => named(state.status),
+                None => code(e.error),
+            },
+            Event::GroupJoin(e) => named(e.joining),
+            Event::GroupGeneration(e) => if e.members.is_empty() { "empty" } else { "members" }.to_owned(),
+            Event::GroupSync(e) => code(e.error),
+            Event::OffsetCommit(e) => code(e.error),
+            _ => String::new(),
+        };
+        let outcome = format!("{} {what}", event.name());
+        let known = OF_GROUPS.iter().find(|name| **name == outcome.trim_end());
+        debug_assert!(known.is_some(), "the outcome {outcome} is in no list");
+        if let Some(name) = known {
+            *self.outcomes.entry(name).or_default() += 1;
         }
     }
 
@@ -261,7 +325,12 @@ pub(super) struct Seen {
 }
 
 fn code(error: ErrorCode) -> String {
-    match serde_json::to_value(error) {
+    named(error)
+}
+
+/// As a trace has it.
+fn named(value: impl serde::Serialize) -> String {
+    match serde_json::to_value(value) {
         Ok(serde_json::Value::String(name)) => name,
         _ => String::new(),
     }

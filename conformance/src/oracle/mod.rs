@@ -22,7 +22,7 @@ use bellwether_trace::{Event, Line, NodeId, Rule, TopicPartition};
 
 use crate::reader::{BadRun, ReadError, Run, read_runs};
 
-pub use coverage::{BESIDE, Coverage, OUTCOMES};
+pub use coverage::{BESIDE, Coverage, OF_GROUPS, OUTCOMES};
 pub(crate) use events::decided;
 pub use events::{action_of, event_of};
 pub use explain::Shown;
@@ -349,7 +349,7 @@ impl Oracle {
         };
         let nodes = &self.nodes;
         coordinators.step(partition, line.n, &line.event, |topic| nodes.is_deleted(topic)).map_err(rejection)?;
-        self.coverage.count(line.n, &line.event, Seen::default());
+        self.coverage.coordinated(&line.event);
         self.remember(file, line, &[tp]);
         Ok(())
     }

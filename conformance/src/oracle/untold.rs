@@ -15,7 +15,16 @@ pub const UNTOLD: &[(Rule, &str)] = &[
     (Rule::IdempotenceLastFive, NOBODYS_BATCHES),
     (Rule::IdempotenceFollowerState, NOBODYS_BATCHES),
     (Rule::IdempotenceTruncation, NOBODYS_BATCHES),
+    (Rule::MemberReconciledOwned, CLIENTS),
+    (Rule::MemberRemovedFrees, NO_BOOKS),
+    (Rule::AssignmentPartitionEpoch, NO_BOOKS),
 ];
+
+/// The deviation `trace.groups`.
+const CLIENTS: &str = "It is a rule of clients: a coordinator cannot know what a member has and does not say.";
+
+/// The same.
+const NO_BOOKS: &str = "This coordinator keeps no epochs of partitions: who has one it asks the members, so that there is no guard to leave out.";
 
 /// The deviation `trace.nobodys-batches`.
 const NOBODYS_BATCHES: &str =
