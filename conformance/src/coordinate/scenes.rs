@@ -165,6 +165,22 @@ pub fn life(w: &mut World) {
     w.beat("a", -1, None, None);
     let rest = w.given("b", 2);
     w.beat("b", 2, None, Some(&rest));
+    // It is to have again what it was about to give up (KAFKA-19449).
+    w.group = "back".into();
+    w.beat("a", 0, None, Some(&[]));
+    w.beat("b", 0, None, Some(&[]));
+    w.beat("a", 1, None, Some(&[0, 1, 2, 3]));
+    w.beat("b", -1, None, None);
+    w.beat("a", 1, None, Some(&[0, 1]));
+    // It is to give up more when it has given up (KAFKA-19974).
+    w.group = "more".into();
+    w.beat("a", 0, None, Some(&[]));
+    w.beat("b", 0, None, Some(&[]));
+    w.beat("a", 1, None, Some(&[0, 1, 2, 3]));
+    w.beat("c", 0, None, Some(&[]));
+    w.beat("d", 0, None, Some(&[]));
+    w.beat("a", 1, None, Some(&[0, 1]));
+    w.beat("a", 1, None, Some(&[0]));
     w.group = "classic".into();
     let (a, b) = w.pair();
     w.commit(&a, 1, 0, 5);

@@ -6,8 +6,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::group::{
-    GroupGeneration, GroupHeartbeat, GroupJoin, GroupLoad, GroupName, GroupRemove, GroupReply, GroupStable, GroupSync,
-    OffsetCommit, OffsetDelete, OffsetFetch,
+    GroupDelete, GroupGeneration, GroupHeartbeat, GroupJoin, GroupLoad, GroupName, GroupRemove, GroupReply,
+    GroupStable, GroupSync, OffsetCommit, OffsetDelete, OffsetFetch,
 };
 use crate::{NodeId, TopicId, TopicPartition};
 
@@ -519,7 +519,7 @@ pub enum Event {
     /// A request is answered that had something stored.
     GroupReply(GroupReply),
     /// A group is deleted, with its offsets.
-    GroupDelete(GroupName),
+    GroupDelete(GroupDelete),
     /// An OffsetCommit is taken, or refused.
     OffsetCommit(OffsetCommit),
     /// An OffsetFetch is answered.

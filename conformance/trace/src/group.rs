@@ -298,6 +298,17 @@ pub struct OffsetDelete {
     pub partitions: Vec<TopicPartition>,
 }
 
+/// A group is deleted, with its offsets.
+#[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+pub struct GroupDelete {
+    /// Of the offsets topic.
+    pub tp: TopicPartition,
+    /// Which group.
+    pub group: String,
+    /// How many records say so.
+    pub records: i64,
+}
+
 /// A step that is about one group and says no more.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
 pub struct GroupName {

@@ -14,9 +14,9 @@ pub use event::{
     Change, EpochStart, ErrorCode, Event, FetchAnswer, FetchEffect, IsrMember, PartitionState, RecoveredLog,
 };
 pub use group::{
-    GroupGeneration, GroupHeartbeat, GroupJoin, GroupLoad, GroupMember, GroupName, GroupOffset, GroupRemove,
-    GroupReply, GroupStable, GroupSync, Joining, LoadedGroup, LoadedMember, OffsetCommit, OffsetDelete, OffsetFetch,
-    Status, Target,
+    GroupDelete, GroupGeneration, GroupHeartbeat, GroupJoin, GroupLoad, GroupMember, GroupName, GroupOffset,
+    GroupRemove, GroupReply, GroupStable, GroupSync, Joining, LoadedGroup, LoadedMember, OffsetCommit, OffsetDelete,
+    OffsetFetch, Status, Target,
 };
 pub use ids::{NodeId, TopicId, TopicPartition};
 pub use registry::{Invariant, Judge, Kind, Rule};

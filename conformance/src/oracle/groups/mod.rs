@@ -36,6 +36,8 @@ struct Write {
 /// The coordinator on one node.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 struct Coordinator {
+    /// Its leadership was over when it had read the log: nobody hears of what it does.
+    late: bool,
     /// What it has in memory.
     groups: Groups,
     /// What the steps since the last append are to append.
@@ -62,6 +64,8 @@ pub(super) struct Coordinators {
     /// What was appended after that, by whomever: in the log of some nodes.
     writes: VecDeque<Write>,
     nodes: BTreeMap<NodeId, Coordinator>,
+    /// Who has led in which leader epoch.
+    led: BTreeSet<(NodeId, i32)>,
     /// Records were lost that were committed, or deleted: nothing can be said from here on.
     lost: bool,
 }
@@ -69,8 +73,8 @@ pub(super) struct Coordinators {
 impl PartialEq for Coordinators {
     fn eq(&self, other: &Self) -> bool {
         (self.lost && other.lost)
-            || (self.lost, self.last, &self.committed, &self.writes, &self.nodes)
-                == (other.lost, other.last, &other.committed, &other.writes, &other.nodes)
+            || (self.lost, self.last, &self.committed, &self.writes, &self.nodes, &self.led)
+                == (other.lost, other.last, &other.committed, &other.writes, &other.nodes, &other.led)
     }
 }
 
@@ -86,6 +90,7 @@ impl Coordinators {
     /// A node lost its memory.
     pub(super) fn started(&mut self, node: NodeId) {
         self.nodes.remove(&node);
+        self.led.retain(|(led, _)| *led != node);
     }
 
     /// Records at the beginning of the log are gone.
@@ -100,7 +105,15 @@ impl Coordinators {
             return Ok(());
         }
         match event {
-            Event::Produce { log_end, leader_epoch, .. } => self.appended(node, *log_end, *leader_epoch),
+            Event::Produce { base_offset, log_end, leader_epoch, .. } => {
+                self.appended(node, *base_offset, *log_end, *leader_epoch)
+            }
+            Event::Apply { state, .. } => {
+                if state.leader == Some(node) {
+                    self.led.insert((node, state.leader_epoch));
+                }
+                Ok(())
+            }
             Event::HighWatermark { high_watermark, .. } => {
                 if let Some(coordinator) = self.nodes.get_mut(&node) {
                     coordinator.high_watermark = *high_watermark;
@@ -117,11 +130,15 @@ impl Coordinators {
         }
     }
 
-    fn appended(&mut self, node: NodeId, end: i64, leader_epoch: i32) -> Result<(), Why> {
+    fn appended(&mut self, node: NodeId, base: i64, end: i64, leader_epoch: i32) -> Result<(), Why> {
         let Some(coordinator) = self.nodes.get_mut(&node) else { return Err(not_loaded()) };
         let changes = std::mem::take(&mut coordinator.due);
         if changes.is_empty() {
             return Err(Why::new("no step of the coordinator tells of these records"));
+        }
+        let records: Option<i64> = changes.iter().map(|(_, change)| change.records()).sum();
+        if records.is_some_and(|records| base.checked_add(records) != Some(end)) {
+            return Err(Why::new("the steps of the coordinator tell of another number of records"));
         }
         coordinator.before = None;
         let answered = coordinator.ends.front().map_or(0, |(end, _)| *end);
@@ -153,6 +170,9 @@ impl Coordinators {
             self.nodes.remove(&node);
             return Ok(());
         }
+        if coordinator.late {
+            return Ok(());
+        }
         if !coordinator.goes_on(event) {
             return Err(Why::new("what the step before stores is not in the log yet"));
         }
@@ -181,6 +201,11 @@ impl Coordinators {
         let view = broker.and_then(|b| Some((partition.state.broker(b)?, partition.state.view(b)?)));
         let view = view.filter(|(_, view)| i64::from(view.leader_epoch) == i64::from(load.leader_epoch));
         let Some((broker, _)) = view else {
+            // It may have led when it began to read.
+            if self.led.contains(&(node, load.leader_epoch)) {
+                self.nodes.insert(node, Coordinator { late: true, ..Coordinator::default() });
+                return Ok(());
+            }
             return Err(Why::new(format!("the node does not lead in epoch {}", load.leader_epoch)));
         };
         let log_end = i64::from(broker.log.end());
@@ -254,7 +279,7 @@ impl Coordinator {
             (_, Event::GroupRefused { .. }) => true,
             (Change::New, Event::GroupJoin(_) | Event::GroupRebalance(_) | Event::GroupGeneration(_)) => same,
             (Change::Forgotten(_), Event::GroupDelete(_)) => true,
-            (Change::Forgotten(_) | Change::Deleted, Event::OffsetDelete(_) | Event::GroupDelete(_)) => !same,
+            (Change::Forgotten(_) | Change::Deleted(_), Event::OffsetDelete(_) | Event::GroupDelete(_)) => !same,
             _ => false,
         }
     }
@@ -327,7 +352,7 @@ impl Coordinator {
         let partitions: Vec<TopicPartition> = match change {
             Change::Offsets { offsets, .. } => offsets.iter().map(|o| o.partition).collect(),
             Change::Forgotten(partitions) => partitions.clone(),
-            Change::Deleted => known.into_iter().flatten().map(|(p, _)| *p).collect(),
+            Change::Deleted(_) => known.into_iter().flatten().map(|(p, _)| *p).collect(),
             _ => return,
         };
         for partition in partitions {
@@ -402,7 +427,7 @@ impl Coordinator {
             }
             Event::OffsetFetch(e) => self.shown(e.end),
             Event::OffsetDelete(e) => self.due.push((name, Change::Forgotten(e.partitions.clone()))),
-            Event::GroupDelete(_) => self.due.push((name, Change::Deleted)),
+            Event::GroupDelete(e) => self.due.push((name, Change::Deleted(e.records))),
             Event::GroupNew(_) => {
                 self.before = Some((name.clone(), self.groups.get(&name).cloned()));
                 apply(&mut self.groups, &name, &Change::New);

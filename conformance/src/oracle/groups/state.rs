@@ -86,10 +86,21 @@ pub(super) enum Change {
         offsets: Vec<GroupOffset>,
     },
     Forgotten(Vec<TopicPartition>),
-    Deleted,
+    /// So many records say that it is gone, with its offsets.
+    Deleted(i64),
 }
 
 impl Change {
+    /// How many records it is, if that is known.
+    pub(super) fn records(&self) -> Option<i64> {
+        match self {
+            Change::Offsets { offsets, .. } => i64::try_from(offsets.len()).ok(),
+            Change::Forgotten(partitions) => i64::try_from(partitions.len()).ok(),
+            Change::Deleted(records) => Some(*records),
+            _ => None,
+        }
+    }
+
     /// A coordinator has these in memory before they are stored.
     pub(super) fn is_known_before(&self) -> bool {
         matches!(self, Change::New | Change::Classic { .. })
@@ -98,7 +109,7 @@ impl Change {
 
 /// Takes a change over.
 pub(super) fn apply(groups: &mut Groups, name: &str, change: &Change) {
-    if *change == Change::Deleted {
+    if matches!(change, Change::Deleted(_)) {
         groups.remove(name);
         return;
     }
@@ -162,7 +173,7 @@ pub(super) fn apply(groups: &mut Groups, name: &str, change: &Change) {
         Change::Forgotten(partitions) => partitions.iter().for_each(|p| {
             group.offsets.remove(p);
         }),
-        Change::About | Change::Deleted => {}
+        Change::About | Change::Deleted(_) => {}
     }
 }
 

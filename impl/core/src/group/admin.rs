@@ -1,6 +1,5 @@
 //! What administrators ask: ListGroups, DescribeGroups, ConsumerGroupDescribe, DeleteGroups.
 
-use bellwether_trace::{Event, GroupName};
 use bellwether_wire::coordinator::{Assignment as Partitions, GroupRecord};
 use bellwether_wire::messages::consumer_group_describe_response::{
     Assignment, DescribedGroup as ConsumerDescribed, Member, TopicPartitions,
@@ -119,9 +118,10 @@ impl GroupCoordinator {
                 results.push(deleted(id, Some(ResponseError::NonEmptyGroup)));
                 continue;
             }
-            self.trace(Event::GroupDelete(GroupName { tp: self.tp, group: id.clone() }), fx);
+            let before = records.len();
             records.append(&mut self.offsets.tombstones(id));
             records.append(&mut tombstones);
+            self.group_deleted(id, records.len() - before, fx);
             results.push(deleted(id, None));
         }
         (records, GroupResponse::DeleteGroups(results))

@@ -27,8 +27,6 @@ mod patterns;
 mod reconcile;
 mod replay;
 mod sync;
-#[cfg(test)]
-mod tests;
 mod timers;
 mod trace;
 
@@ -420,3 +418,6 @@ impl GroupCoordinator {
 fn millis(timeout: i32) -> Millis {
     Millis::try_from(timeout).unwrap_or(0)
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use bellwether_trace::{ErrorCode, Event, GroupName, GroupOffset, OffsetCommit, OffsetDelete, Rule, TopicPartition};
+use bellwether_trace::{ErrorCode, Event, GroupDelete, GroupOffset, OffsetCommit, OffsetDelete, Rule, TopicPartition};
 use bellwether_wire::coordinator::{GroupRecord, OffsetValue};
 use bellwether_wire::messages::offset_commit_response::{OffsetCommitResponsePartition, OffsetCommitResponseTopic};
 use bellwether_wire::messages::offset_delete_response::{OffsetDeleteResponsePartition, OffsetDeleteResponseTopic};
@@ -350,13 +350,18 @@ impl GroupCoordinator {
             if none_left {
                 let mut rest = group.tombstones_if_empty(id);
                 if !rest.is_empty() {
-                    self.trace(Event::GroupDelete(GroupName { tp: self.tp, group: id.clone() }), fx);
+                    self.group_deleted(id, rest.len(), fx);
                 }
                 bytes += rest.len() * (id.len() + TOMBSTONE_BYTES);
                 records.append(&mut rest);
             }
         }
         (records, false)
+    }
+
+    pub(super) fn group_deleted(&self, id: &str, records: usize, fx: &mut Vec<GroupEffect>) {
+        let records = i64::try_from(records).unwrap_or(i64::MAX);
+        self.trace(Event::GroupDelete(GroupDelete { tp: self.tp, group: id.to_string(), records }), fx);
     }
 
     fn offsets_gone(&self, id: &str, mut partitions: Vec<TopicPartition>, fx: &mut Vec<GroupEffect>) {
