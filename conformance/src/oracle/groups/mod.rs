@@ -118,7 +118,9 @@ impl Coordinators {
                 if let Some(coordinator) = self.nodes.get_mut(&node) {
                     coordinator.high_watermark = *high_watermark;
                 }
-                while let Some(write) = self.writes.pop_front_if(|w| w.end <= *high_watermark) {
+                while self.writes.front().is_some_and(|w| w.end <= *high_watermark)
+                    && let Some(write) = self.writes.pop_front()
+                {
                     if has(partition, node, write.end, write.leader_epoch) {
                         write.changes.iter().for_each(|(group, change)| apply(&mut self.committed, group, change));
                         self.last = Some((write.end, write.leader_epoch));

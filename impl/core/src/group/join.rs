@@ -81,7 +81,7 @@ impl GroupCoordinator {
         let names = request.protocols.iter().map(|p| p.name.as_str());
         if !may_join(group, &member_id, max_size) {
             if group.remove(&member_id).is_some() {
-                self.removed(&id, &[member_id.clone()], None, fx);
+                self.removed(&id, std::slice::from_ref(&member_id), None, fx);
             }
             self.timers.cancel(&Timer::session(&id, &member_id));
             waiter.not_joined("", ResponseError::GroupMaxSizeReached, fx);
