@@ -280,8 +280,11 @@ impl Coordinator {
         match (change, event) {
             (_, Event::GroupRefused { .. }) => true,
             (Change::New, Event::GroupJoin(_) | Event::GroupRebalance(_) | Event::GroupGeneration(_)) => same,
-            (Change::Forgotten(_), Event::GroupDelete(_)) => true,
-            (Change::Forgotten(_) | Change::Deleted(_), Event::OffsetDelete(_) | Event::GroupDelete(_)) => !same,
+            (Change::Forgotten(_), Event::GroupDelete(_)) => event.group() >= Some(name),
+            // One group after the other, by name.
+            (Change::Forgotten(_) | Change::Deleted(_), Event::OffsetDelete(_) | Event::GroupDelete(_)) => {
+                event.group() > Some(name)
+            }
             _ => false,
         }
     }
