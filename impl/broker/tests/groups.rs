@@ -87,14 +87,23 @@ fn join_request(group: &str, member: &str, instance: Option<&str>) -> JoinGroupR
     request
 }
 
+/// Joins, as soon as the group's partition has a coordinator: FindCoordinator may name it before.
 async fn join(client: &Client, version: i16, group: &str, member: &str) -> JoinGroupResponse {
     let instance = (version >= 5).then_some("i").filter(|_| group == "static");
     let mut request = join_request(group, member, instance);
     if version == 0 {
         request.rebalance_timeout_ms = -1;
     }
-    let ResponseKind::JoinGroup(response) = client.call(version, request).await else { panic!("another answer") };
-    response
+    patiently(async || {
+        let ResponseKind::JoinGroup(response) = client.call(version, request.clone()).await else {
+            panic!("another answer")
+        };
+        match ResponseError::try_from_code(response.error_code) {
+            Some(error @ (ResponseError::NotCoordinator | ResponseError::CoordinatorLoadInProgress)) => Err(error),
+            _ => Ok(response),
+        }
+    })
+    .await
 }
 
 async fn sync(client: &Client, version: i16, group: &str, member: &str, generation: i32, to: &[&str]) -> Bytes {
