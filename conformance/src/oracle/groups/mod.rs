@@ -1,7 +1,7 @@
 //! The oracle of the groups of one partition of the offsets topic.
 //!
 //! The model `groups` has one group that fits a few words; real ones do not. So its guards are written here once more
-//! ([`check`]), over states of any size, under the names of the model's rules, actions and fields. What the model assumes of the
+//! ([`mod@check`]), over states of any size, under the names of the model's rules, actions and fields. What the model assumes of the
 //! log the trace says: an append is the partition's own `produce`, what is committed its `high-watermark`, and what a new
 //! coordinator finds is what is in its node's log, of which [`PartitionOracle`] knows.
 
