@@ -151,11 +151,25 @@ pub(crate) fn versions_and_faults(rows: &[Row], groups: &[GroupRow]) -> String {
         rows.iter().flat_map(Row::faults).chain(groups.iter().flat_map(GroupRow::faults)).collect();
     if !faults.is_empty() {
         text.push_str("\n## What failed\n\n");
-        for fault in faults {
-            let _ = writeln!(text, "- {}", fault.replace('\n', " "));
-        }
+        faults.iter().for_each(|fault| text.push_str(&item(fault)));
     }
     text
+}
+
+/// An item of a list, in lines of 120 characters as the rest of the project's prose.
+fn item(fault: &str) -> String {
+    let mut text = String::from("-");
+    let mut column = 1;
+    for word in fault.split_whitespace() {
+        let length = word.chars().count();
+        if column + 1 + length > 120 {
+            text.push_str("\n ");
+            column = 1;
+        }
+        let _ = write!(text, " {word}");
+        column += 1 + length;
+    }
+    text + "\n"
 }
 
 fn shown(row: &Row, scenario: Scenario, compression: &str) -> String {
@@ -234,5 +248,13 @@ mod tests {
         let text = whole(row(Cell::Bad("a\nb".into()), Some(Err("c".into()))));
         assert!(text.contains("| **FAILED** |") && text.contains("- kafkajs, kill, none: a b\n"), "{text}");
         assert!(text.contains("- kafkajs, trace: c"), "{text}");
+    }
+
+    #[test]
+    fn what_failed_is_told_in_short_lines() {
+        let text = item(&"word ".repeat(50));
+        assert!(text.lines().all(|line| line.len() <= 120), "{text}");
+        assert_eq!((text.lines().count(), text.matches("word").count()), (3, 50));
+        assert!(text.lines().skip(1).all(|line| line.starts_with("  word")), "{text}");
     }
 }

@@ -18,21 +18,10 @@ use bellwether_wire::messages::{
     IncrementalAlterConfigsRequest, ListPartitionReassignmentsRequest, alter_configs_request,
 };
 use bellwether_wire::{ResponseError, ResponseKind, StrBytes};
-use common::{Client, config, name, start, start_traced, values};
+use common::{Client, config, name, start, start_traced, until, values};
 
 fn text(s: &str) -> StrBytes {
     StrBytes::from(s.to_owned())
-}
-
-/// Asks until it is so.
-async fn until<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
-    for _ in 0..1000 {
-        if let Some(found) = ask().await {
-            return found;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    panic!("never: {what}");
 }
 
 async fn reassign(client: &Client, topic: &str, replicas: Option<&[i32]>) -> i16 {

@@ -12,7 +12,7 @@ use bellwether_wire::messages::offset_fetch_request::{OffsetFetchRequestGroup, O
 use bellwether_wire::messages::{CreateTopicsRequest, FindCoordinatorRequest, OffsetCommitRequest, OffsetFetchRequest};
 use bellwether_wire::{ResponseKind, StrBytes, batch};
 use bytes::Bytes;
-use common::{Client, config, name, start};
+use common::{Client, config, name, start, until};
 
 const PATIENCE: Duration = Duration::from_millis(100);
 
@@ -31,16 +31,6 @@ fn quick(dir: Option<&Path>) -> Config {
         config.set(key, value).unwrap();
     }
     config
-}
-
-async fn until<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
-    for _ in 0..1000 {
-        if let Some(found) = ask().await {
-            return found;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    panic!("never: {what}");
 }
 
 async fn create(client: &Client, topic: &str, configs: &[(&str, &str)]) {

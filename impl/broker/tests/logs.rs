@@ -20,7 +20,7 @@ use bellwether_wire::messages::{
 };
 use bellwether_wire::{Batch, ResponseError, ResponseKind, StrBytes};
 use bytes::Bytes;
-use common::{Client, config, name, produce_request, start, values};
+use common::{Client, config, name, produce_request, start, until, values};
 
 const PATIENCE: Duration = Duration::from_millis(100);
 
@@ -31,16 +31,6 @@ fn tidy() -> Config {
         config.set(key, value).unwrap();
     }
     config
-}
-
-async fn until<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
-    for _ in 0..1000 {
-        if let Some(found) = ask().await {
-            return found;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    panic!("never: {what}");
 }
 
 async fn alter(client: &Client, topic: &str, key: &str, value: &str) {

@@ -18,20 +18,10 @@ use bellwether_wire::messages::{
     DescribeTopicPartitionsRequest, FetchRequest, MetadataRequest, MetadataResponse, TopicName,
 };
 use bellwether_wire::{ResponseError, ResponseKind, StrBytes, Uuid};
-use common::{Client, config, name, start, values};
+use common::{Client, config, name, start, until, values};
 
 fn text(s: &str) -> StrBytes {
     StrBytes::from(s.to_owned())
-}
-
-async fn until<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
-    for _ in 0..1000 {
-        if let Some(found) = ask().await {
-            return found;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    panic!("never: {what}");
 }
 
 /// Topics to delete, by name or by id: the error of each.

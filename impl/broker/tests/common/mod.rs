@@ -32,6 +32,17 @@ pub async fn start_traced(nodes: usize, config: &Config, sink: Arc<TraceSink>) -
     cluster
 }
 
+/// Asks until it is so, for some ten seconds.
+pub async fn until<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
+    for _ in 0..1000 {
+        if let Some(found) = ask().await {
+            return found;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("never: {what}");
+}
+
 pub fn name(topic: &str) -> TopicName {
     TopicName(StrBytes::from(topic.to_string()))
 }
