@@ -71,3 +71,22 @@ fn everything_that_coordinators_do_happens_in_their_life() {
     let missing: Vec<_> = OF_GROUPS.iter().filter(|name| !verdict.coverage.outcomes.contains_key(*name)).collect();
     assert!(missing.is_empty(), "{missing:?}");
 }
+
+#[test]
+fn lines_that_no_coordinator_writes_are_refused() {
+    let mut world = World::new(config(), Rules::all());
+    life(&mut world);
+    let text = String::from_utf8(world.file("groups", vec![])).unwrap();
+    for (event, from, to) in [
+        // A heartbeat that there is nothing to tell of.
+        ("group-heartbeat", r#""epoch":1,"error":"ILLEGAL_GENERATION""#, r#""epoch":2"#),
+        // More records than there are offsets in a log.
+        ("group-delete", r#""records":1"#, r#""records":9223372036854775807"#),
+    ] {
+        let of = |line: &&str| line.contains(&format!(r#""e":"{event}""#)) && line.contains(from);
+        let line = text.lines().find(of).unwrap();
+        let lie = text.replacen(line, &line.replace(from, to), 1);
+        let verdict = judge(&runs_of(&[("groups".into(), lie.into_bytes())])[0]);
+        assert!(verdict.rejected_at.is_some(), "{event}");
+    }
+}

@@ -54,7 +54,7 @@ fn main() -> ExitCode {
 
 /// Builds all that the tests are built of: nothing more to do after them. The gate has no other build of the programs, since
 /// an optimised one takes minutes, and this one counts with overflow checks.
-const BUILD: &str = "cargo build --quiet --workspace --all-targets --features mutants";
+const BUILD: &str = "cargo build --quiet --workspace --all-targets --features mutants --target-dir target";
 /// Where that puts them.
 const BUILT: &str = "target/debug";
 
@@ -183,7 +183,10 @@ fn bench(args: &[&str]) -> Result<bool, String> {
 fn clients(options: &[&str]) -> Result<bool, String> {
     let (build, built) = match options.contains(&"--ci") {
         true => (BUILD, BUILT),
-        false => ("cargo build --release --package bellwether --package bellwether-clients", "target/release"),
+        false => (
+            "cargo build --release --package bellwether --package bellwether-clients --target-dir target",
+            "target/release",
+        ),
     };
     if !run(build, None)? {
         return Ok(false);

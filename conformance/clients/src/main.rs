@@ -50,7 +50,7 @@ const JUDGED: u64 = 1 << 30;
     after_help = "Example: cargo xtask clients --records 5000 --client java --client sarama"
 )]
 struct Args {
-    /// How many records for each client and compression; groups read 12,000 in any case
+    /// How many records for each client and compression; groups read 12,000 in any case. Traces above 1 GiB are not judged
     #[arg(long, default_value_t = 100_000)]
     records: usize,
     /// 5,000 records; 4,500 for the groups, and not all of them if no clients are named: what the gate does
@@ -292,7 +292,10 @@ async fn row(args: &Args, spec: ClusterSpec, bench: &Bench<'_>, client: &'static
     let bytes: u64 = cluster.traces().iter().filter_map(|path| path.metadata().ok()).map(|file| file.len()).sum();
     let ran = broken.map_or(stopped, Err);
     row.trace = match ran {
-        Ok(()) if bytes > JUDGED => None,
+        Ok(()) if bytes > JUDGED => {
+            eprintln!("{}: the traces have {bytes} bytes, and are not judged", client.name);
+            None
+        }
         ran => Some(ran.and_then(|()| judge_traces(cluster.traces()))),
     };
     row.seconds = begun.elapsed().as_secs_f64();
@@ -377,10 +380,10 @@ fn heading(count: usize, took: Duration) -> anyhow::Result<String> {
     let mut text = String::from("# Clients\n\n");
     let _ = writeln!(
         text,
-        "Each client writes and reads {count} records of 1 KiB with each compression that it has: 6 partitions, replication\n\
-         factor 3, min.insync.replicas=2, acks=all, on a controller and three brokers, one process each, with files. *ok*: what\n\
-         was read is what was written, complete, equal byte for byte, in order in each partition. Groups read 12,000 records\n\
-         (4,500 with `--ci`); what is asked of them is in [tests/clients](tests/clients/README.md#groups).\n\n\
+        "Each client writes and reads {count} records of 1 KiB with each compression that it has (none with `--groups`): 6\n\
+         partitions, replication factor 3, min.insync.replicas=2, acks=all, on a controller and three brokers, one process each, with\n\
+         files. *ok*: what was read is what was written, complete, equal byte for byte, in order in each partition. Groups read\n\
+         12,000 records (4,500 with `--ci`); what is asked of them is in [tests/clients](tests/clients/README.md#groups).\n\n\
          `cargo xtask clients {}` made this page on {} at revision {}, on {} {} with {cores} cores, in {:.0} s.\n",
         std::env::args().skip(1).collect::<Vec<_>>().join(" "),
         said("date", &["-u", "+%Y-%m-%d"])?,

@@ -348,8 +348,9 @@ impl Oracle {
             return Err(rejection(partition::Why::new("there is no such partition of the offsets topic")));
         };
         let nodes = &self.nodes;
-        coordinators.step(partition, line.n, &line.event, |topic| nodes.is_deleted(topic)).map_err(rejection)?;
-        self.coverage.coordinated(&line.event);
+        if coordinators.step(partition, line.n, &line.event, |topic| nodes.is_deleted(topic)).map_err(rejection)? {
+            self.coverage.coordinated(&line.event);
+        }
         self.remember(file, line, &[tp]);
         Ok(())
     }

@@ -260,6 +260,8 @@ fn classic(group: &Group, event: &Event, rules: Rules) -> Checked {
             let due =
                 generation(group, &e.member, e.instance.as_deref(), e.epoch, Rule::GroupHeartbeatGeneration, rules);
             same_error(due, e.error)?;
+            let silent = matches!(e.error, ErrorCode::None | ErrorCode::RebalanceInProgress);
+            need(!silent || e.epoch != group.epoch, || "a member that is heard of changes nothing".into())?;
             let nothing = e.owned.is_none() && e.group_epoch.is_none() && e.target.is_none() && !e.unsubscribed;
             need(nothing, || "the group is a classic one".into())
         }

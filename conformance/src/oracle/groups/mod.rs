@@ -138,7 +138,7 @@ impl Coordinators {
         if changes.is_empty() {
             return Err(Why::new("no step of the coordinator tells of these records"));
         }
-        let records: Option<i64> = changes.iter().map(|(_, change)| change.records()).sum();
+        let records = changes.iter().try_fold(0i64, |sum, (_, change)| Some(sum.saturating_add(change.records()?)));
         if records.is_some_and(|records| base.checked_add(records) != Some(end)) {
             return Err(Why::new("the steps of the coordinator tell of another number of records"));
         }
@@ -153,27 +153,30 @@ impl Coordinators {
         Ok(())
     }
 
-    /// A coordinator's own event. `deleted` tells which topics are no more: nothing is said of their offsets.
+    /// A coordinator's own event, and whether it was judged. `deleted` tells which topics are no more: nothing is said of their
+    /// offsets.
     pub(super) fn step(
         &mut self,
         partition: &PartitionOracle,
         node: NodeId,
         event: &Event,
         deleted: impl Fn(TopicId) -> bool,
-    ) -> Result<(), Why> {
+    ) -> Result<bool, Why> {
         if self.lost {
-            return Ok(());
+            return Ok(false);
         }
         if let Event::GroupLoad(load) = event {
-            return self.load(partition, node, load, deleted);
+            self.load(partition, node, load, deleted)?;
+            return Ok(self.nodes.get(&node).is_some_and(|coordinator| !coordinator.late));
         }
         let Some(coordinator) = self.nodes.get_mut(&node) else { return Err(not_loaded()) };
+        let judged = !coordinator.late;
         if matches!(event, Event::GroupUnload { .. }) {
             self.nodes.remove(&node);
-            return Ok(());
+            return Ok(judged);
         }
-        if coordinator.late {
-            return Ok(());
+        if !judged {
+            return Ok(false);
         }
         if !coordinator.goes_on(event) {
             return Err(Why::new("what the step before stores is not in the log yet"));
@@ -186,7 +189,7 @@ impl Coordinators {
             return Err(Why { id, ..why });
         }
         coordinator.follow(event);
-        Ok(())
+        Ok(true)
     }
 
     fn load(
