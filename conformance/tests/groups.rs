@@ -2,7 +2,7 @@
 //! one is not, by that rule's name.
 
 use bellwether_conformance::coordinate::World;
-use bellwether_conformance::coordinate::scenes::{SCENES, config, life};
+use bellwether_conformance::coordinate::scenes::{SCENES, config, corners, life};
 use bellwether_conformance::oracle::{OF_GROUPS, RejectedAt, judge};
 use bellwether_conformance::reader::runs_of;
 use bellwether_core::Rules;
@@ -23,6 +23,9 @@ fn rejected(world: World) -> Option<RejectedAt> {
 fn what_coordinators_do_with_all_rules_is_accepted() {
     let mut world = World::new(config(), Rules::all());
     life(&mut world);
+    assert_eq!(rejected(world), None);
+    let mut world = World::new(config(), Rules::all());
+    corners(&mut world);
     assert_eq!(rejected(world), None);
     for (rule, scene) in SCENES {
         let mut world = World::new(config(), Rules::all());

@@ -7,11 +7,12 @@ use bellwether_wire::messages::consumer_group_heartbeat_request::TopicPartitions
 use bellwether_wire::messages::join_group_request::JoinGroupRequestProtocol;
 use bellwether_wire::messages::leave_group_request::MemberIdentity;
 use bellwether_wire::messages::offset_commit_request::{OffsetCommitRequestPartition, OffsetCommitRequestTopic};
+use bellwether_wire::messages::offset_delete_request::{OffsetDeleteRequestPartition, OffsetDeleteRequestTopic};
 use bellwether_wire::messages::offset_fetch_request::{OffsetFetchRequestGroup, OffsetFetchRequestTopics};
 use bellwether_wire::messages::sync_group_request::SyncGroupRequestAssignment;
 use bellwether_wire::messages::{
     ConsumerGroupHeartbeatRequest, ConsumerGroupHeartbeatResponse, HeartbeatRequest, JoinGroupRequest,
-    JoinGroupResponse, LeaveGroupRequest, OffsetCommitRequest, SyncGroupRequest,
+    JoinGroupResponse, LeaveGroupRequest, OffsetCommitRequest, OffsetDeleteRequest, SyncGroupRequest,
 };
 use bellwether_wire::{StrBytes, Uuid};
 use bytes::Bytes;
@@ -221,6 +222,33 @@ pub fn life(w: &mut World) {
     // Everybody is gone, and then the offsets.
     w.pass(70_000);
     w.fail_over(|_| {});
+}
+
+/// What clients rarely do: they say a thing twice, name a partition twice, or say themselves how long an offset is kept.
+pub fn corners(w: &mut World) {
+    w.beat("s", 0, Some("i"), Some(&[]));
+    w.beat("s", -2, Some("i"), None);
+    w.beat("s", -2, Some("i"), None);
+    w.group = "simple".into();
+    // The last one counts. Many, so that their order is not kept by chance.
+    let mut twice = commit_request(&w.group, "", -1, 0, 0);
+    let rows = &mut twice.topics[0].partitions;
+    *rows = (0..40).map(|i| rows[0].clone().with_partition_index(i % 4).with_committed_offset(i.into())).collect();
+    w.ask(9, GroupRequest::Commit(twice));
+    w.offset(3);
+    let mut kept = commit_request(&w.group, "", -1, 1, 7);
+    kept.retention_time_ms = 50_000;
+    w.ask(4, GroupRequest::Commit(kept));
+    w.fail_over(|_| {});
+    w.offset(1);
+    let mut topic = OffsetDeleteRequestTopic::default();
+    topic.name = text("t").into();
+    topic.partitions = [1, 1].map(|i| OffsetDeleteRequestPartition::default().with_partition_index(i)).into();
+    let mut request = OffsetDeleteRequest::default();
+    (request.group_id, request.topics) = (text(&w.group).into(), vec![topic]);
+    w.ask(0, GroupRequest::DeleteOffsets(request));
+    w.fail_over(|_| {});
+    w.offset(3);
 }
 
 fn text(value: &str) -> StrBytes {

@@ -127,15 +127,16 @@ impl GroupCoordinator {
         let subscribes_anew = member.about.subscribed_topic_names != before.about.subscribed_topic_names
             || member.about.subscribed_topic_regex != before.about.subscribed_topic_regex;
         group.members.insert(member_id.clone(), member.clone());
-        let patterns = group.patterns.clone();
+        let written = records.len();
         let checked = self.checked.get(&id).copied();
         resolve_patterns(at, &id, &mut group, checked, &mut records)
             .or_else(|why| refuse(ResponseError::InvalidRegularExpression, why))?;
+        let resolved = records.len() > written;
         let hash = group.hash_of_topics(at.topics);
         let comes = subscribes_anew && self.rules.on(Rule::MemberNewGroupEpoch);
         let changes = group.epoch == 0 || comes || hash != group.metadata_hash;
         event.unsubscribed = is_new && !subscribes_anew;
-        if !changes && group.patterns == patterns {
+        if !changes && !resolved {
             // What is written may be lost, and must be found out again; here nothing is.
             self.checked.insert(id.clone(), at.topics.offset());
         }
@@ -261,7 +262,8 @@ impl GroupCoordinator {
                     owned: None,
                     error: ErrorCode::None,
                     unsubscribed: false,
-                    about: false,
+                    // Said once more, it is stored once more.
+                    about: left == *member,
                     group_epoch: None,
                     target: None,
                     state: Some(left.traced()),

@@ -150,6 +150,7 @@ impl GroupCoordinator {
     pub fn loaded(&mut self, at: &Moment<'_>, log_end: i64, high_watermark: i64, fx: &mut Vec<GroupEffect>) {
         (self.written, self.high_watermark) = (log_end, high_watermark);
         self.loaded = true;
+        self.offsets.name_topics(at);
         self.trace(self.load_event(), fx);
         self.timers.set(Timer::Expiration, at.now + self.config.offsets_retention_check_ms);
         let mut crowded = Vec::new();

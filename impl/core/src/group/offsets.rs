@@ -61,6 +61,14 @@ impl Offsets {
         topics.flat_map(|(topic, partitions)| partitions.iter().map(|(p, value)| (topic.as_str(), *p, value)))
     }
 
+    /// Kafka's records of commits with a retention of their own have no topic ids: they are those of the topics' names.
+    pub(super) fn name_topics(&mut self, at: &Moment<'_>) {
+        for (topic, partitions) in self.0.values_mut().flatten() {
+            let Some((id, _)) = at.topics.topic(topic) else { continue };
+            partitions.values_mut().filter(|value| value.topic_id.is_nil()).for_each(|value| value.topic_id = id);
+        }
+    }
+
     /// Tombstones for all of a group's.
     pub(super) fn tombstones(&self, group: &str) -> Vec<GroupRecord> {
         self.of(group).map(|(topic, partition, _)| tombstone(group, topic, partition)).collect()
@@ -150,7 +158,8 @@ impl GroupCoordinator {
             response.topics.push(topic);
         }
         if !records.is_empty() {
-            event.offsets.sort_unstable_by_key(|o| o.partition);
+            // Of a partition that is named twice the last counts, as in the log.
+            event.offsets.sort_by_key(|o| o.partition);
             self.trace(Event::OffsetCommit(event), fx);
         }
         Ok((records, GroupResponse::Commit(response)))
@@ -271,7 +280,7 @@ impl GroupCoordinator {
             return Err(ResponseError::NonEmptyGroup);
         }
         let mut records = Vec::new();
-        let mut gone = Vec::new();
+        let mut gone = BTreeSet::new();
         let mut response = OffsetDeleteResponse::default();
         for asked in &request.topics {
             let mut topic = OffsetDeleteResponseTopic::default();
@@ -289,8 +298,9 @@ impl GroupCoordinator {
                     answer.error_code = ResponseError::UnknownTopicOrPartition.code();
                 } else if subscribed {
                     answer.error_code = ResponseError::GroupSubscribedToTopic.code();
-                } else if let Some(value) = self.offsets.get(&request.group_id, &asked.name, index) {
-                    gone.push(topic_partition(value.topic_id, index));
+                } else if let Some(value) = self.offsets.get(&request.group_id, &asked.name, index)
+                    && gone.insert(topic_partition(value.topic_id, index))
+                {
                     records.push(tombstone(&request.group_id, &asked.name, index));
                 }
                 topic.partitions.push(answer);
@@ -307,6 +317,9 @@ impl GroupCoordinator {
         let mut records = Vec::new();
         let mut bytes = 0;
         for (id, group) in &self.groups {
+            if bytes >= EXPIRED_BYTES {
+                return (records, true);
+            }
             // Since when an offset's time runs; none if it does not run (KIP-211).
             let since = |value: &OffsetValue| match group {
                 Group::Classic(g) if g.protocol_type.is_none() => Some(value.commit_timestamp),
@@ -331,7 +344,7 @@ impl GroupCoordinator {
                 Some(since) => at.wall.saturating_sub(since) >= self.config.offsets_retention_ms,
             };
             let mut none_left = true;
-            let mut gone = Vec::new();
+            let mut gone = BTreeSet::new();
             for (topic, partition, value) in self.offsets.of(id) {
                 if bytes >= EXPIRED_BYTES {
                     self.offsets_gone(id, gone, fx);
@@ -339,7 +352,7 @@ impl GroupCoordinator {
                 }
                 match is_over(topic, value) {
                     true => {
-                        gone.push(topic_partition(value.topic_id, partition));
+                        gone.insert(topic_partition(value.topic_id, partition));
                         records.push(tombstone(id, topic, partition));
                         bytes += id.len() + topic.len() + TOMBSTONE_BYTES;
                     }
@@ -364,10 +377,9 @@ impl GroupCoordinator {
         self.trace(Event::GroupDelete(GroupDelete { tp: self.tp, group: id.to_string(), records }), fx);
     }
 
-    fn offsets_gone(&self, id: &str, mut partitions: Vec<TopicPartition>, fx: &mut Vec<GroupEffect>) {
+    fn offsets_gone(&self, id: &str, partitions: BTreeSet<TopicPartition>, fx: &mut Vec<GroupEffect>) {
         if !partitions.is_empty() {
-            partitions.sort_unstable();
-            partitions.dedup();
+            let partitions = partitions.into_iter().collect();
             self.trace(Event::OffsetDelete(OffsetDelete { tp: self.tp, group: id.to_string(), partitions }), fx);
         }
     }
