@@ -185,6 +185,30 @@ fn more_than_one_batch_of_offsets_expires_in_several() {
 }
 
 #[test]
+fn groups_that_never_committed_expire_in_several_batches_too() {
+    let mut w = world();
+    for i in 0..1_500 {
+        let mut request = ConsumerGroupHeartbeatRequest::default();
+        request.group_id = text(&format!("{i}{}", "g".repeat(250))).into();
+        (request.member_id, request.rebalance_timeout_ms) = (text("m"), 1_000);
+        (request.subscribed_topic_names, request.topic_partitions) = (Some(vec![text("t").into()]), Some(vec![]));
+        assert_eq!(w.consumer_beat(request.clone()).error_code, 0);
+        (request.member_epoch, request.topic_partitions) = (-1, None);
+        assert_eq!(w.consumer_beat(request).error_code, 0);
+    }
+    let groups = |w: &mut World| {
+        let token = w.ask(GroupRequest::List { states: vec![], types: vec![] });
+        let Some(GroupResponse::List(Ok(groups))) = w.answers.get(&token) else { panic!("no answer") };
+        groups.len()
+    };
+    assert_eq!(groups(&mut w), 1_500);
+    // All tombstones have more bytes than this.
+    w.limit = 300_000;
+    w.pass(600_000);
+    assert_eq!(groups(&mut w), 0);
+}
+
+#[test]
 fn an_older_client_says_itself_how_long() {
     let mut w = world();
     w.version = 4;
