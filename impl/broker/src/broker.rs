@@ -14,7 +14,7 @@ use bellwether_wire::messages::ApiKey;
 use bellwether_wire::{ResponseError, ResponseKind, Uuid, encode_response};
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::cleaner::Cleaner;
@@ -70,6 +70,8 @@ pub(crate) struct Broker {
     telling: Mutex<()>,
     /// Held while the checkpoints are collected and written.
     checkpointing: Mutex<()>,
+    /// Rung when the checkpoints should be written before their time: once for any number of reasons.
+    checkpoint_due: Notify,
     store: Arc<Store>,
     out: mpsc::UnboundedSender<Outgoing>,
     tasks: Mutex<JoinSet<()>>,
@@ -136,6 +138,7 @@ impl Broker {
             settings: Mutex::default(),
             telling: Mutex::new(()),
             checkpointing: Mutex::new(()),
+            checkpoint_due: Notify::new(),
             store,
             out,
             tasks: Mutex::new(JoinSet::new()),
@@ -180,6 +183,8 @@ impl Broker {
         self.cleaner.stop();
         let mut tasks = std::mem::take(&mut *self.tasks.lock());
         tasks.shutdown().await;
+        // A task that ends leaves the thread on which it cleans, and that has the directory's lock.
+        tokio::task::block_in_place(|| self.cleaner.settle());
         let replicas: Vec<_> = self.replicas.read().values().cloned().collect();
         let closed = replicas.iter().filter(|r| r.close()).count();
         self.write_checkpoint();
@@ -396,7 +401,6 @@ async fn carry_outgoing(broker: Arc<Broker>, mut queue: mpsc::UnboundedReceiver<
     let mut fetchers = Fetchers::new(broker.clone());
     let mut batch = Vec::new();
     while queue.recv_many(&mut batch, 1024).await > 0 {
-        let mut checkpoint = false;
         for outgoing in batch.drain(..) {
             match outgoing {
                 Outgoing::Follow(replica, leader) => {
@@ -412,16 +416,11 @@ async fn carry_outgoing(broker: Arc<Broker>, mut queue: mpsc::UnboundedReceiver<
                 Outgoing::Flush(replica) => {
                     tokio::task::spawn_blocking(move || replica.flush(false));
                 }
-                Outgoing::Checkpoint => checkpoint = true,
+                Outgoing::Checkpoint => broker.checkpoint_due.notify_one(),
                 Outgoing::Failed(tp) => broker.spawn(crate::link::log_failed(broker.clone(), tp)),
             }
         }
         fetchers.settle();
-        if checkpoint {
-            // The others in the queue do not wait for the disk.
-            let broker = broker.clone();
-            tokio::task::spawn_blocking(move || broker.write_checkpoint());
-        }
     }
 }
 
@@ -489,7 +488,10 @@ async fn checkpoint(broker: Arc<Broker>) {
     let mut interval = tokio::time::interval(Duration::from_millis(broker.config.checkpoint_ms));
     interval.tick().await;
     loop {
-        interval.tick().await;
+        tokio::select! {
+            _ = interval.tick() => {}
+            () = broker.checkpoint_due.notified() => {}
+        }
         let broker = broker.clone();
         let _ = tokio::task::spawn_blocking(move || broker.write_checkpoint()).await;
     }

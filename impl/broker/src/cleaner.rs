@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 
 use crate::broker::Broker;
 use crate::clock::wall_ms;
@@ -32,8 +32,10 @@ pub(crate) struct Cleaner {
     backoff: Duration,
     key_bytes: u64,
     bytes_per_second: f64,
-    stopped: Arc<AtomicBool>,
-    pace: Arc<Mutex<Pace>>,
+    stopped: AtomicBool,
+    pace: Mutex<Pace>,
+    /// Held for reading by whoever cleans.
+    busy: RwLock<()>,
 }
 
 /// How much was read lately.
@@ -53,8 +55,9 @@ impl Cleaner {
             backoff: Duration::from_millis(unsigned("log.cleaner.backoff.ms").max(1)),
             key_bytes: (unsigned("log.cleaner.dedupe.buffer.size") / threads.max(1)).max(MIN_KEY_BYTES),
             bytes_per_second: config.text("log.cleaner.io.max.bytes.per.second").parse().unwrap_or(f64::MAX),
-            stopped: Arc::default(),
-            pace: Arc::new(Mutex::new(Pace { since: Instant::now(), bytes: 0 })),
+            stopped: AtomicBool::default(),
+            pace: Mutex::new(Pace { since: Instant::now(), bytes: 0 }),
+            busy: RwLock::default(),
         }
     }
 
@@ -63,8 +66,14 @@ impl Cleaner {
         self.stopped.store(true, Ordering::Release);
     }
 
+    /// Waits until nobody cleans any more.
+    pub(crate) fn settle(&self) {
+        drop(self.busy.write());
+    }
+
     /// Cleans the dirtiest log. False if none is dirty enough.
     fn clean(&self, broker: &Broker) -> bool {
+        let _busy = self.busy.read();
         let now = wall_ms();
         let dirty = broker.all_replicas().into_iter().filter_map(|r| Some((r.dirtiness(now)?, r)));
         let Some((_, replica)) = dirty.max_by(|(a, _), (b, _)| a.total_cmp(b)) else { return false };

@@ -25,8 +25,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use crate::clock::Clock;
-use crate::clock::wall_ms;
+use crate::clock::{Clock, wall_ms};
 use crate::config::Config;
 use crate::error::StartError;
 use crate::server::Answer;

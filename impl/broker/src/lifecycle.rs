@@ -38,6 +38,7 @@ pub(crate) async fn run(broker: Arc<Broker>, mut signals: mpsc::UnboundedReceive
                 LifecycleOutput::StartServing { broker_epoch } => {
                     broker.broker_epoch.store(broker_epoch, Ordering::Release);
                     broker.serving.send_replace(true);
+                    // The heartbeats by which it is unfenced come after this: its partitions are here by then.
                     tokio::task::block_in_place(|| broker.tell_partitions(None));
                 }
                 LifecycleOutput::Stop => {

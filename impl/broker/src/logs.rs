@@ -74,10 +74,12 @@ pub(crate) async fn delete_records(broker: &Broker, request: &DeleteRecordsReque
     for (topic, asked) in request.topics.iter().enumerate() {
         for partition in &asked.partitions {
             let index = partition.partition_index;
-            let begun = broker.replica_by_name(&asked.name, index).and_then(|replica| {
-                if INTERNAL_TOPICS.contains(&asked.name.as_str()) {
-                    return Err(ResponseError::InvalidTopicException);
-                }
+            let found = match broker.replica_by_name(&asked.name, index) {
+                Err(ResponseError::UnknownTopicOrPartition) => Err(ResponseError::UnknownTopicOrPartition),
+                _ if INTERNAL_TOPICS.contains(&asked.name.as_str()) => Err(ResponseError::InvalidTopicException),
+                found => found,
+            };
+            let begun = found.and_then(|replica| {
                 let wanted = replica.delete_records(partition.offset)?;
                 Ok((replica, wanted))
             });

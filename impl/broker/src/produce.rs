@@ -17,8 +17,8 @@ use tokio::time::Instant;
 
 use crate::broker::Broker;
 use crate::clock::wall_ms;
-use crate::groups::OFFSETS_TOPIC;
 use crate::leaders::Leaders;
+use crate::metadata::INTERNAL_TOPICS;
 use crate::replica::Replica;
 use crate::server::Answer;
 use crate::topic::TopicSettings;
@@ -96,13 +96,13 @@ pub(crate) fn produce(
                 Err(ResponseError::InvalidRequiredAcks)
             } else if request.transactional_id.is_some() {
                 Err(ResponseError::TransactionalIdAuthorizationFailed)
-            } else if &**topic.name == OFFSETS_TOPIC {
+            } else if INTERNAL_TOPICS.contains(&topic.name.as_str()) {
                 Err(ResponseError::InvalidTopicException)
             } else {
                 broker.replica_of(version >= 13, &topic.name, topic.topic_id, partition.index)
             };
             // Only coordinators write there, however it is named (ReplicaManager.appendRecords, internalTopicsAllowed).
-            let replica = replica.and_then(|replica| match &*replica.topic == OFFSETS_TOPIC {
+            let replica = replica.and_then(|replica| match INTERNAL_TOPICS.contains(&&*replica.topic) {
                 true => Err(ResponseError::InvalidTopicException),
                 false => Ok(replica),
             });

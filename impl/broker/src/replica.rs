@@ -348,7 +348,14 @@ impl Replica {
         let inner = &mut *self.inner.lock();
         inner.flushing = false;
         match (outcome, job) {
-            (Ok(()), Some(job)) => inner.log.flushed(&job),
+            (Ok(()), Some(job)) => {
+                inner.log.flushed(&job);
+                // More may have ended meanwhile, and the next append may be long in coming.
+                if inner.closed.is_none() && inner.log.has_unflushed_segments() {
+                    inner.flushing = true;
+                    let _ = self.out.send(Outgoing::Flush(self.clone()));
+                }
+            }
             (Ok(()), None) => {}
             (Err(_), _) if inner.closed.is_some() => {}
             (Err(error), _) => {

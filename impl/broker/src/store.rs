@@ -174,7 +174,7 @@ impl Store {
     pub(crate) fn write_clean_epoch(&self, broker_epoch: i64) -> io::Result<()> {
         let Some(dir) = &self.dir else { return Ok(()) };
         let text = format!("{{\"version\":0,\"brokerEpoch\":{broker_epoch}}}");
-        text::replace(&dir.join(CLEAN), text.as_bytes(), true)
+        text::replace(&dir.join(CLEAN), text.as_bytes())
     }
 
     /// Writes the checkpoints.
@@ -193,7 +193,7 @@ impl Store {
             if text == *written {
                 continue;
             }
-            text::replace(&dir.join(name), text.as_bytes(), true)?;
+            text::replace(&dir.join(name), text.as_bytes())?;
             *written = text;
         }
         Ok(())

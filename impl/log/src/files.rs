@@ -363,14 +363,15 @@ impl Files {
         &self.dir
     }
 
-    /// The largest timestamps of the first batches of the segments that begin at `from` or above, but for the one that grows.
+    /// The largest timestamps of the first batches of the segments from the one with `from` on, but for the one that grows.
     pub fn first_timestamps(&self, from: i64) -> Result<Vec<i64>, LogError> {
         let grown = self.segments.len().saturating_sub(1);
         let first = |segment: &Segment| {
             let found = segment.find(segment.base_offset).map_err(LogError::io(&segment.path))?;
             Ok(found.map_or(-1, |(_, header)| time_of(&header)))
         };
-        self.segments.iter().take(grown).filter(|s| s.base_offset >= from).map(first).collect()
+        let begin = self.segments.partition_point(|s| s.base_offset <= from).saturating_sub(1);
+        self.segments.iter().take(grown).skip(begin).map(first).collect()
     }
 
     pub fn write_epochs(&mut self, entries: &[(i32, i64)]) -> Result<(), LogError> {

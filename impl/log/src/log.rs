@@ -451,7 +451,7 @@ impl Log {
         cleaning.generation() == self.generation && cleaning.left().all(|segment| there.contains(&segment))
     }
 
-    /// Of the segments that begin at `from` or above and grow no more: the largest timestamp of each one's first batch, in ms; -1 if there is
+    /// Of the segments from the one with `from` on that grow no more: the largest timestamp of each one's first batch, in ms; -1 if there is
     /// none.
     pub fn first_timestamps(&self, from: i64) -> Result<Vec<i64>, LogError> {
         match &self.storage {

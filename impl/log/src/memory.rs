@@ -55,6 +55,8 @@ impl Memory {
             Entry { next_offset: header.next_offset(), max_timestamp: time_of(header), size: batch.bytes.len() as u32 };
         self.entries.push(entry);
         if let Some((_, active)) = self.segments.last_mut() {
+            // As in a file: also of a batch of which no record is left.
+            active.first_timestamp.get_or_insert(header.max_timestamp);
             active.note(&entry);
         }
     }
@@ -170,10 +172,11 @@ impl Memory {
         true
     }
 
-    /// The largest timestamps of the first batches of the segments that begin at `from` or above, but for the one that grows.
+    /// The largest timestamps of the first batches of the segments from the one with `from` on, but for the one that grows.
     pub fn first_timestamps(&self, from: i64) -> Vec<i64> {
         let grown = self.segments.len().saturating_sub(1);
-        let segments = self.segments.iter().take(grown).filter(|(_, s)| s.base_offset >= from);
+        let begin = self.segments.partition_point(|(_, s)| s.base_offset <= from).saturating_sub(1);
+        let segments = self.segments.iter().take(grown).skip(begin);
         segments.map(|(first, _)| self.entries.get(*first).map_or(-1, |e| e.max_timestamp)).collect()
     }
 

@@ -32,7 +32,9 @@ impl Replica {
         if inner.closed.is_some() || inner.uncleanable || !inner.compaction.compact {
             return None;
         }
-        let (start, stable) = (inner.partition.log_start(), inner.partition.high_watermark());
+        // What is committed, and on the disk: or a power failure could take the record for which an older one was dropped.
+        let stable = inner.partition.high_watermark().min(inner.log.recovery_point());
+        let start = inner.partition.log_start();
         let firsts = |from| inner.log.first_timestamps(from);
         match inner.compaction.dirty(&inner.log.segments(), start, inner.cleaned, stable, now, firsts) {
             Ok(dirty) => dirty,
@@ -44,10 +46,11 @@ impl Replica {
     }
 
     /// Cleans the log. Blocks, for as long as it takes to read all of it twice; others use it meanwhile. False if it is no more to be
-    /// cleaned, or somebody does so already.
+    /// cleaned.
     pub(crate) fn compact(self: &Arc<Self>, broom: Broom<'_>) -> bool {
         if self.cleaning.swap(true, Ordering::AcqRel) {
-            return false;
+            // Somebody was faster; another log may be next.
+            return true;
         }
         let begun = self.begin(&broom);
         let some = begun.is_some();

@@ -58,7 +58,9 @@ impl Replica {
         }
         let wanted = inner.partition.delete_records(offset, inner.retention.delete, &mut inner.fx);
         self.carry_out(inner, &[]).map_err(|Offline| ResponseError::KafkaStorageError)?;
-        let _ = self.out.send(Outgoing::Checkpoint);
+        if wanted.is_ok() {
+            let _ = self.out.send(Outgoing::Checkpoint);
+        }
         wanted
     }
 

@@ -38,7 +38,7 @@ pub(super) fn check_meta(path: &Path, node: NodeId) -> Result<(), StartError> {
     let write = |directory: Uuid| {
         let id = base64(directory);
         let text = format!("cluster.id={CLUSTER_ID}\ndirectory.id={id}\nnode.id={node}\nversion=1\n");
-        replace(path, text.as_bytes(), true).map_err(|e| bad(e.to_string()))
+        replace(path, text.as_bytes()).map_err(|e| bad(e.to_string()))
     };
     let Some(text) = read(path)? else { return write(Uuid::new_v4()) };
     let mut values = BTreeMap::new();
@@ -75,7 +75,7 @@ pub(super) fn check_meta(path: &Path, node: NodeId) -> Result<(), StartError> {
 
 /// `partition.metadata` (PartitionMetadata.java).
 pub(super) fn write_topic_id(path: &Path, topic: TopicId) -> io::Result<()> {
-    replace(path, format!("version: 0\ntopic_id: {topic}\n").as_bytes(), true)
+    replace(path, format!("version: 0\ntopic_id: {topic}\n").as_bytes())
 }
 
 /// The topic that a partition's folder is of.
@@ -132,16 +132,14 @@ pub(super) fn read_offsets(path: &Path) -> Result<Offsets, StartError> {
     Ok(offsets)
 }
 
-/// Replaces a file in one step: a crash of the process leaves the old one or the new one. With `sync` a crash of the machine does, too.
-pub(super) fn replace(path: &Path, content: &[u8], sync: bool) -> io::Result<()> {
+/// Replaces a file in one step: a crash leaves the old one or the new one.
+pub(super) fn replace(path: &Path, content: &[u8]) -> io::Result<()> {
     let mut fresh = path.as_os_str().to_owned();
     fresh.push(".tmp");
     let fresh = PathBuf::from(fresh);
     let mut file = File::create(&fresh)?;
     file.write_all(content)?;
-    if sync {
-        file.sync_all()?;
-    }
+    file.sync_all()?;
     fs::rename(&fresh, path)
 }
 

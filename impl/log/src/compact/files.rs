@@ -75,14 +75,15 @@ impl Writer {
         LogError::io(&name(&self.dir, self.base, segment::SUFFIX, CLEANED))(error)
     }
 
-    /// Brings it to the disk, with its indexes.
+    /// Brings it to the disk, with its indexes and the names of all.
     pub fn finish(mut self) -> io::Result<()> {
         fault::point()?;
         self.out.flush()?;
         self.out.get_ref().sync_all()?;
         self.entries.finish();
         write_index(&name(&self.dir, self.base, OffsetEntry::SUFFIX, CLEANED), self.base, &self.entries.offsets)?;
-        write_index(&name(&self.dir, self.base, TimeEntry::SUFFIX, CLEANED), self.base, &self.entries.times)
+        write_index(&name(&self.dir, self.base, TimeEntry::SUFFIX, CLEANED), self.base, &self.entries.times)?;
+        sync(&self.dir)
     }
 }
 
@@ -106,8 +107,6 @@ pub(crate) fn discard(dir: &Path, base: i64) {
 pub(crate) fn swap(dir: &Path, bases: &[i64]) -> io::Result<(Segment, Leftovers)> {
     let Some(&base) = bases.first() else { return Err(io::ErrorKind::InvalidInput.into()) };
     let swap = name(dir, base, segment::SUFFIX, SWAP);
-    // The names of the files that were written last, too, are on disk before this one.
-    sync(dir)?;
     rename(&name(dir, base, segment::SUFFIX, CLEANED), &swap)?;
     sync(dir)?;
     let mut leftovers = Leftovers::default();

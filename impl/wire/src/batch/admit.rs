@@ -253,7 +253,6 @@ fn rebuilt(
 /// Writes what of the header may have changed, and the CRC.
 #[allow(clippy::indexing_slicing, reason = "every batch has a whole header")]
 fn write(mut header: BatchHeader, bytes: &mut BytesMut) -> Batch {
-    bytes[8..12].copy_from_slice(&header.batch_length.to_be_bytes());
     bytes[21..23].copy_from_slice(&header.attributes.to_be_bytes());
     bytes[35..43].copy_from_slice(&header.max_timestamp.to_be_bytes());
     header.crc = crc32c::crc32c(&bytes[CRC_START..]);
